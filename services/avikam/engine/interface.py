@@ -1,0 +1,161 @@
+"""What an engine is to the worker: submit sequences, receive deltas, cancel, look, stop.
+
+The engine owns a thread; ``sink`` is called from that thread and must not block. After a delta
+with ``finish`` set, the sink is never called again: every sequence ends exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from avikam.protocol.sampling import SamplingParams
+
+
+class FinishReason(Enum):
+    """Why a sequence ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSpec:
+    """One sequence to run.
+
+    ``generated`` are tokens that another engine already produced for it: generation continues at
+    index ``len(generated)``, and seeds, penalties, stop strings and text offsets count them.
+    ``deadline`` is a ``time.monotonic()`` value.
+    """
+
+    request_id: str
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    generated: tuple[int, ...] = ()
+    adapter: str = ""
+    tenant: str = ""
+    priority: int = 0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """A token with its logprob, and the rank it had (1 is the most likely)."""
+
+    token: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of one sequence, and prompt tokens that a cache spared."""
+
+    queue: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a sequence ended. Usage counts resumed tokens too."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    timings: Timings = Timings()
+    stop_match: str = ""
+    error: str = ""
+    prompt_choices: tuple[TokenChoice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """News of one sequence: tokens from ``first_index`` on, and text that became certain."""
+
+    first_index: int
+    tokens: tuple[int, ...] = ()
+    text: str = ""
+    choices: tuple[TokenChoice, ...] = ()
+    finish: Finish | None = None
+
+
+Sink = Callable[[Delta], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A consistent look at the engine, cheap enough for every heartbeat."""
+
+    slots_total: int
+    slots_used: int
+    waiting: int
+    load_tokens: int
+    step: int
+    stalled_seconds: float
+    tokens_per_second: float
+    queue_limit: int
+    adapters: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModel:
+    """What the engine runs, for ``/info`` and ``/v1/models``."""
+
+    id: str
+    max_model_len: int
+    vocab_size: int
+    parameters: int
+    weights: str
+    digest: str
+    attention_backend: str
+    device: str
+    created: int
+    default_sampling: SamplingParams
+
+
+class Engine(Protocol):
+    """The one interface behind which the real and the fake engine stand."""
+
+    @property
+    def model(self) -> EngineModel: ...
+
+    def submit(self, spec: SequenceSpec, sink: Sink) -> None:
+        """Queue a sequence.
+
+        Raises :class:`~avikam.protocol.errors.ApiError`: 400 what can never fit or is out of
+        range, 429 when the queue is full, 503 when the engine is closing.
+        """
+
+    def cancel(self, request_id: str) -> None:
+        """End a sequence within one step; unknown ids are ignored."""
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Ids of a document to continue, frame included."""
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of the text alone."""
+
+    def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Ids of (role, content) turns up to where the assistant answers."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of ids."""
+
+    def piece(self, token: int) -> str:
+        """Vocabulary entry of an id."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes an id stands for; empty for control tokens."""
+
+    def stats(self) -> EngineStats: ...
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Cancel what runs and end the thread."""

@@ -1,0 +1,110 @@
+"""Text to ids and back: SentencePiece (Kudo & Richardson 2018) with bytes for what it never saw.
+
+Control tokens (chat roles, language tags) have ids but no text: no user text encodes to one.
+Decoding is defined here, byte for byte, so that any split of a token list decodes to the same
+text: ids -> bytes of each piece -> UTF-8 with U+FFFD for what is not UTF-8.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import sentencepiece
+
+BOS, EOS = "<s>", "</s>"
+SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
+FRENCH, ENGLISH = "[FR]", "[EN]"
+CONTROL_TOKENS = (SYSTEM, USER, ASSISTANT, FRENCH, ENGLISH)
+ROLE_TOKENS = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
+LANGUAGE_TOKENS = {"fr": FRENCH, "en": ENGLISH}
+
+_TYPOGRAPHY = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"'})
+_WORD_SPACE = "\u2581"
+
+
+def normalize(text: str) -> str:
+    """NFKC, straight quotes, plain spaces, ``\\n`` line ends: the form the model was trained on."""
+    text = unicodedata.normalize("NFKC", text.translate(_TYPOGRAPHY))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class TokenizerError(ValueError):
+    """A tokenizer file that cannot be used, or ids outside the vocabulary."""
+
+
+class Tokenizer:
+    """One SentencePiece model plus Avikam's control tokens."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError) as error:
+            raise TokenizerError(f"{path} is not a SentencePiece model: {error}") from error
+        missing = [t for t in CONTROL_TOKENS if self._pieces.piece_to_id(t) == 0]
+        if missing:
+            raise TokenizerError(f"{path} lacks the control token {missing[0]}")
+        self.vocab_size: int = self._pieces.vocab_size()
+        self.bos_id: int = self._pieces.bos_id()
+        self.eos_id: int = self._pieces.eos_id()
+
+    def token_id(self, piece: str) -> int:
+        """Id of a piece such as ``<|user|>``."""
+        return int(self._pieces.piece_to_id(piece))
+
+    def piece(self, token: int) -> str:
+        """The vocabulary entry of an id, e.g. ``▁Bonjour`` or ``<0xC3>``."""
+        return str(self._pieces.id_to_piece(token))
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Ids that never stand for text."""
+        return frozenset(i for i in range(self.vocab_size) if self._pieces.is_control(i))
+
+    @cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """The bytes each id stands for; control tokens stand for none."""
+        return tuple(self._bytes_of(i) for i in range(self.vocab_size))
+
+    def _bytes_of(self, token: int) -> bytes:
+        if self._pieces.is_control(token):
+            return b""
+        if self._pieces.is_byte(token):
+            return bytes([int(self.piece(token)[3:-1], 16)])
+        if self._pieces.is_unknown(token):
+            return "\ufffd".encode()
+        return self.piece(token).replace(_WORD_SPACE, " ").encode()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; never a control token."""
+        return list(self._pieces.encode(normalize(text)))
+
+    def encode_prompt(self, text: str, language: str | None = None) -> list[int]:
+        """A document to continue: ``<s>`` [language tag] text."""
+        tag = [self.token_id(LANGUAGE_TOKENS[language])] if language else []
+        return [self.bos_id, *tag, *self.encode(text)]
+
+    def encode_chat(self, messages: Iterable[tuple[str, str]], answer: bool = True) -> list[int]:
+        """Turns of (role, content) as ``<s>`` (role text ``</s>``)*, ready for the answer."""
+        ids = [self.bos_id]
+        for role, content in messages:
+            ids += [self.token_id(ROLE_TOKENS[role]), *self.encode(content), self.eos_id]
+        return [*ids, self.token_id(ASSISTANT)] if answer else ids
+
+    def starts_turn(self, token: int) -> bool:
+        """Whether text after ``token`` starts afresh, so that its leading space is dropped."""
+        return token in self.control_ids
+
+    def decode(self, tokens: Sequence[int], *, after: int | None = None) -> str:
+        """Text of ids. ``after`` is the token before them; none means the start of a text."""
+        fresh = after is None or self.starts_turn(after)
+        data = bytearray()
+        for token in tokens:
+            if not 0 <= token < self.vocab_size:
+                raise TokenizerError(f"token id {token} is outside 0..{self.vocab_size - 1}")
+            piece = self.token_bytes[token]
+            data += piece[1:] if fresh and piece.startswith(b" ") else piece
+            fresh = token in self.control_ids
+        return data.decode("utf-8", errors="replace")

@@ -1,0 +1,136 @@
+"""Avikam1: a pre-norm decoder whose attention is handed in by the caller.
+
+The same layers serve training and inference. What differs is who remembers keys and values, so
+every attention layer calls ``attend(layer, q, k, v)``: the trainer passes a masked call over
+the whole row, the engine one that writes to slots and reads from them.
+
+    tokens -> embed -> [ norm -> qkv -> rotate -> attend -> o -> + -> norm -> ffn -> + ] x L -> norm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avikam.model.config import ModelConfig
+from avikam.model.rotary import rotary_table, rotate
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, q [..., H, D], k [..., Hkv, D], v [..., Hkv, D]) -> [..., H, D]."""
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
+
+
+class Attention(nn.Module):
+    """Fused grouped QKV, rotary positions, output projection."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.config = config
+        self.qkv_proj = nn.Linear(config.hidden_size, config.qkv_rows, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, table: Tensor, attend: Attend) -> Tensor:
+        q, k, v = split_qkv(self.qkv_proj(x), self.config)
+        out = attend(self.layer, rotate(q, table), rotate(k, table), v)
+        return self.o_proj(out.flatten(-2))
+
+
+def split_qkv(fused: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Undo the packing [q_g | k_g | v_g] x groups: three tensors [..., heads, head_dim].
+
+    One group is one tensor-parallel shard, so a rank's rows are contiguous.
+    """
+    groups = config.num_groups
+    q_heads, kv_heads = config.num_heads // groups, config.num_kv_heads // groups
+    grouped = fused.unflatten(-1, (groups, q_heads + 2 * kv_heads, config.head_dim))
+    q, k, v = grouped.split((q_heads, kv_heads, kv_heads), dim=-2)
+    return q.flatten(-3, -2), k.flatten(-3, -2), v.flatten(-3, -2)
+
+
+class FeedForward(nn.Module):
+    """Linear -> GELU(tanh) -> Linear; ``swiglu`` (arXiv 2002.05202) exists for the ablation."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gated = config.feed_forward == "swiglu"
+        rows = config.intermediate_size * (2 if self.gated else 1)
+        self.up_proj = nn.Linear(config.hidden_size, rows, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = self.up_proj(x)
+        if self.gated:
+            gate, value = up.chunk(2, dim=-1)
+            return self.down_proj(F.silu(gate) * value)
+        return self.down_proj(F.gelu(up, approximate="tanh"))
+
+
+class Block(nn.Module):
+    """One pre-norm layer."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.attention = Attention(config, layer)
+        self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.ffn = FeedForward(config)
+
+    def forward(self, x: Tensor, table: Tensor, attend: Attend) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), table, attend)
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class Avikam1(nn.Module):
+    """The model: embeddings, blocks, final norm and head."""
+
+    rotary: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embed.weight
+        self.register_buffer("rotary", rotary_table(config), persistent=False)
+
+    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Hidden states [..., hidden] of ``tokens`` [...] at absolute ``positions`` [...]."""
+        x = self.embed(tokens)
+        table = self.rotary[positions].to(x.dtype)
+        for block in self.blocks:
+            x = block(x, table, attend)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """float32 logits [..., vocab] of hidden states [..., hidden]."""
+        return self.head(hidden).float()
+
+
+def initialize(model: Avikam1, seed: int) -> None:
+    """Normal(0, 0.02), output projections scaled by 1/sqrt(2 layers) (GPT-2's recipe)."""
+    generator = torch.Generator().manual_seed(seed)
+    shrink = (2 * model.config.num_layers) ** -0.5
+    for name, weight in model.named_parameters():
+        if weight.dim() < 2:
+            nn.init.ones_(weight)
+            continue
+        scale = shrink if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+        nn.init.normal_(weight, std=0.02 * scale, generator=generator)

@@ -1,0 +1,80 @@
+"""One error type from the validator to the client, in OpenAI's envelope.
+
+    {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
+
+Messages name the offending value and the way out; they never hold prompts, keys, paths or hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class ApiError(Exception):
+    """An answer other than success. ``status`` is HTTP's; gRPC's code follows from it."""
+
+    status: int
+    message: str
+    code: str
+    param: str | None = None
+    retry_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def type(self) -> str:
+        """OpenAI's class of the error."""
+        return _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+
+    def envelope(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+}
+
+
+def invalid(message: str, param: str | None, code: str = "invalid_value") -> ApiError:
+    """400: the request itself is wrong."""
+    return ApiError(400, message, code, param)
+
+
+def context_overflow(limit: int, prompt: int, completion: int) -> ApiError:
+    """400, in the words that clients recognise."""
+    return ApiError(
+        400,
+        f"This model's maximum context length is {limit} tokens. However, you requested "
+        f"{prompt + completion} tokens ({prompt} in the prompt, {completion} in the completion). "
+        "Please reduce the length of the prompt or max_tokens.",
+        "context_length_exceeded",
+        "prompt",
+    )
+
+
+def overloaded(message: str, retry_after: float = 1.0) -> ApiError:
+    """429: the queue is full; the client may try again."""
+    return ApiError(429, message, "overloaded", None, retry_after)
+
+
+def unavailable(message: str, code: str = "unavailable", retry_after: float = 1.0) -> ApiError:
+    """503: no worker can take the request now."""
+    return ApiError(503, message, code, None, retry_after)

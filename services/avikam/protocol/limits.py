@@ -1,0 +1,36 @@
+"""The limits table: every bound on what a client may send, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds checked by the shared validator and the gateway's guard."""
+
+    json_body_bytes: int = MIB
+    protobuf_body_bytes: int = 64 * MIB
+    # gRPC frames: the protobuf limit plus room for the envelope.
+    grpc_message_bytes: int = 66 * MIB
+    # A response above this is protobuf when the client accepts it.
+    json_response_bytes: int = MIB
+    header_bytes: int = 32 * 1024
+    header_count: int = 100
+    prompts: int = 4096
+    messages: int = 1024
+    choices: int = 8
+    max_tokens: int = 1_000_000
+    logprobs: int = 20
+    stop_strings: int = 4
+    stop_string_chars: int = 256
+    stop_token_ids: int = 64
+    logit_bias: int = 300
+    grammar_chars: int = 65_536
+    model_name_chars: int = 128
+    seed: int = 2**64 - 1
+
+
+LIMITS = Limits()

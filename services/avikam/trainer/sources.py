@@ -1,0 +1,99 @@
+"""The pretraining mixture: which part of the corpus is drawn how often, and in which form."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avikam.model.tokenizer import Tokenizer
+from avikam.trainer.corpus import Corpus, Passage, Turns
+from avikam.trainer.examples import (
+    Example,
+    Pair,
+    chat,
+    document,
+    tagged_translation,
+    translation,
+)
+from avikam.trainer.mixture import Source
+
+EVERYDAY = ("conversational", "dialogue", "stories", "news", "health", "terms")
+EVERYDAY_CHATS = ("small-talk", "task", "role-play", "chat", "story", "question")
+FALLBACK_PROMPTS = {
+    "fr>en": ["Traduis en anglais : {s}", "Translate into English: {s}"],
+    "en>fr": ["Traduis en français : {s}", "Translate into French: {s}"],
+}
+
+
+def pretraining_sources(
+    corpus: Corpus, tokenizer: Tokenizer, weights: dict[str, float], max_tokens: int
+) -> list[Source]:
+    """Named sources with their share of tokens; ``max_tokens`` cuts the longest examples."""
+    pools = {
+        "everyday-pairs": _pairs(corpus, everyday=True),
+        "other-pairs": _pairs(corpus, everyday=False),
+    }
+    passages = {
+        "sentences": _passages(corpus, ("conversational", "sentences", "spoken")),
+        "prose": _passages(corpus, None),
+    }
+    chats = {
+        "chat": [t for kind in EVERYDAY_CHATS for t in corpus.chats.get(kind, [])],
+        "talk": [t for kind in ("talk", "regional") for t in corpus.chats.get(kind, [])],
+        "exercises": [t for kind in ("arithmetic", "logic") for t in corpus.chats.get(kind, [])],
+        "knowledge": [t for kind in ("quiz", "reading") for t in corpus.chats.get(kind, [])],
+        "reasoning": list(corpus.chats.get("math", [])),
+    }
+    prompts = {d: corpus.prompts.get(d) or FALLBACK_PROMPTS[d] for d in FALLBACK_PROMPTS}
+    sources = [_pair_source(n, p, prompts, tokenizer, max_tokens) for n, p in pools.items()]
+    sources += [_passage_source(n, p, tokenizer, max_tokens) for n, p in passages.items()]
+    sources += [_chat_source(n, t, tokenizer, max_tokens) for n, t in chats.items()]
+    return [Source(s.name, s.size, weights.get(s.name, 0.0), s.render) for s in sources]
+
+
+def _pairs(corpus: Corpus, everyday: bool) -> list[Pair]:
+    return [p for d, pairs in corpus.pairs.items() if (d in EVERYDAY) == everyday for p in pairs]
+
+
+def _passages(corpus: Corpus, domains: tuple[str, ...] | None) -> list[Passage]:
+    chosen = domains if domains is not None else tuple(sorted(corpus.passages))
+    return [p for d in chosen for p in corpus.passages.get(d, [])]
+
+
+def _cut(example: Example, max_tokens: int) -> Example:
+    return Example(example.tokens[:max_tokens], example.counts[:max_tokens])
+
+
+def _pair_source(
+    name: str, pairs: list[Pair], prompts: dict[str, list[str]], tokenizer: Tokenizer, most: int
+) -> Source:
+    """Each pair counts twice, once per direction; one time in five in the tagged form."""
+
+    def render(index: int, rng: np.random.Generator) -> Example:
+        pair, to_english = pairs[index // 2], index % 2 == 0
+        if rng.random() < 0.2:
+            return _cut(tagged_translation(tokenizer, pair, to_english), most)
+        asked = prompts["fr>en" if to_english else "en>fr"]
+        return _cut(translation(tokenizer, pair, asked, to_english, rng), most)
+
+    return Source(name, 2 * len(pairs), 0.0, render)
+
+
+def _passage_source(name: str, passages: list[Passage], tokenizer: Tokenizer, most: int) -> Source:
+    """A run of lines from a random start, tagged with its language half of the time."""
+
+    def render(index: int, rng: np.random.Generator) -> Example:
+        passage = passages[index]
+        lines = passage.text.split("\n")
+        start = int(rng.integers(len(lines)))
+        text = "\n".join(lines[start : start + int(rng.integers(1, 40))])
+        tag = passage.language if rng.random() < 0.5 else None
+        return _cut(document(tokenizer, text, tag), most)
+
+    return Source(name, len(passages), 0.0, render)
+
+
+def _chat_source(name: str, chats: list[Turns], tokenizer: Tokenizer, most: int) -> Source:
+    def render(index: int, rng: np.random.Generator) -> Example:
+        return _cut(chat(tokenizer, chats[index]), most)
+
+    return Source(name, len(chats), 0.0, render)

@@ -1,0 +1,61 @@
+"""Training checkpoints: everything a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avikam.model.config import ModelConfig
+from avikam.model.transformer import Avikam1
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run has come; ``seconds`` adds up over all its processes."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    mixture: dict[str, list[int]] = field(default_factory=dict)
+
+
+def save_state(
+    path: Path, model: Avikam1, optimizers: list[torch.optim.Optimizer], progress: Progress
+) -> None:
+    """Write beside, then rename: a kill at any moment leaves the old or the new file whole."""
+    payload = {
+        "config": model.config.to_json(),
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "progress": [progress.step, progress.seconds, progress.tokens, progress.mixture],
+    }
+    beside = path.with_suffix(".partial")
+    torch.save(payload, beside)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load_state(
+    path: Path, model: Avikam1, optimizers: list[torch.optim.Optimizer] | None = None
+) -> Progress:
+    """Restore weights (and optimisers, when given) from :func:`save_state`'s file."""
+    payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if payload["config"] != model.config.to_json():
+        raise ValueError(f"{path} was trained with another model config; start in a new folder")
+    model.load_state_dict(payload["model"])
+    for optimizer, state in zip(optimizers or [], payload["optimizers"], strict=False):
+        optimizer.load_state_dict(state)
+    return Progress(*payload["progress"])
+
+
+def config_of(path: Path) -> ModelConfig:
+    """The model config a checkpoint was written with."""
+    import json
+
+    payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return ModelConfig.from_dict(json.loads(payload["config"]))
