@@ -1,0 +1,203 @@
+"""A checkpoint is a folder; this file writes, reads and verifies it.
+
+    config.json              the model's numbers
+    model.safetensors        weights; int8 matrices carry a `<name>_scale` beside them
+    tokenizer.model          SentencePiece
+    generation_config.json   default sampling
+    MODEL_CARD.md            what it is, from what, how good
+    manifest.json            sha256 of every other file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avikam.model.config import ConfigError, ModelConfig
+from avikam.model.quantize import SCALE_SUFFIX
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
+GENERATION, CARD, MANIFEST = "generation_config.json", "MODEL_CARD.md", "manifest.json"
+REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, MANIFEST)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder that cannot be served; the message says which file and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint as read: tensors are memory-mapped until they are used."""
+
+    folder: Path
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    generation: dict[str, Any]
+    digest: str
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.folder / TOKENIZER
+
+    @property
+    def stored_type(self) -> str:
+        """``int8`` or the float type of the matrices, e.g. ``bfloat16``."""
+        return str(self.weights["embed.weight"].dtype).removeprefix("torch.")
+
+
+def write_checkpoint(
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: bytes,
+    generation: Mapping[str, Any] | None = None,
+    card: str = "",
+) -> None:
+    """Write a complete folder; the manifest comes last, so a cut-off write never verifies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
+    tensors = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
+    if config.tie_embeddings:
+        tensors.pop("head.weight", None)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / TOKENIZER).write_bytes(tokenizer)
+    text = json.dumps(dict(generation or {}), indent=2) + "\n"
+    (folder / GENERATION).write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+    write_manifest(folder)
+
+
+def write_manifest(folder: Path) -> None:
+    """Record the sha256 of every file of the folder."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST)
+    manifest = {"files": {path.name: _sha256(path) for path in files}}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, verify: bool = True) -> Checkpoint:
+    """Read a folder; with ``verify`` every file must match the manifest first."""
+    if verify:
+        for problem in verify_checkpoint(folder):
+            raise CheckpointError(f"checkpoint {folder}: {problem}")
+    config = _read_config(folder)
+    weights = _read_weights(folder / WEIGHTS)
+    for problem in _tensor_problems(weights, config):
+        raise CheckpointError(f"checkpoint {folder}: {problem}")
+    generation = folder / GENERATION
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        weights=weights,
+        generation=json.loads(generation.read_text("utf-8")) if generation.exists() else {},
+        digest=_sha256(folder / MANIFEST),
+    )
+
+
+def verify_checkpoint(folder: Path) -> list[str]:
+    """Everything that is wrong with a folder; empty when it can be served."""
+    if not folder.is_dir():
+        return ["the folder does not exist"]
+    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+    if missing:
+        return [f"{name} is missing" for name in missing]
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        problems = _manifest_problems(folder, dict(manifest))
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{MANIFEST} is unreadable: {error}"]
+    if problems:
+        return problems
+    try:
+        return _tensor_problems(_read_weights(folder / WEIGHTS), _read_config(folder))
+    except (CheckpointError, ConfigError) as error:
+        return [str(error)]
+
+
+def describe_checkpoint(folder: Path) -> dict[str, Any]:
+    """What ``avikam model show`` prints."""
+    checkpoint = load_checkpoint(folder, verify=False)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {
+        "name": checkpoint.config.name,
+        "parameters": checkpoint.config.parameter_count(),
+        "weights": checkpoint.stored_type,
+        "digest": checkpoint.digest,
+        "config": json.loads(checkpoint.config.to_json()),
+        "generation": checkpoint.generation,
+        "files": {path.name: path.stat().st_size for path in files},
+    }
+
+
+def _manifest_problems(folder: Path, listed: dict[str, str]) -> list[str]:
+    problems = [f"{name} is not in {MANIFEST}" for name in REQUIRED[:-1] if name not in listed]
+    for name, digest in sorted(listed.items()):
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            problems.append(f"{name} is listed in {MANIFEST} but missing")
+        elif _sha256(path) != digest:
+            problems.append(f"{name} is corrupt: its sha256 differs from {MANIFEST}")
+    return problems
+
+
+def _read_config(folder: Path) -> ModelConfig:
+    return ModelConfig.from_file(folder / CONFIG)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} is not a safetensors file: {error}") from error
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of a model."""
+    h, inner = config.hidden_size, config.intermediate_size
+    up_rows = inner * (2 if config.feed_forward == "swiglu" else 1)
+    shapes: dict[str, tuple[int, ...]] = {"embed.weight": (config.vocab_size, h)}
+    for layer in range(config.num_layers):
+        block = f"blocks.{layer}."
+        shapes |= {
+            block + "attention_norm.weight": (h,),
+            block + "attention.qkv_proj.weight": (config.qkv_rows, h),
+            block + "attention.o_proj.weight": (h, h),
+            block + "ffn_norm.weight": (h,),
+            block + "ffn.up_proj.weight": (up_rows, h),
+            block + "ffn.down_proj.weight": (h, inner),
+        }
+    shapes["norm.weight"] = (h,)
+    if not config.tie_embeddings:
+        shapes["head.weight"] = (config.vocab_size, h)
+    return shapes
+
+
+def _tensor_problems(weights: Mapping[str, Tensor], config: ModelConfig) -> list[str]:
+    expected = expected_shapes(config)
+    problems = [f"weight {name} is missing" for name in expected if name not in weights]
+    for name, tensor in weights.items():
+        base = name.removesuffix(SCALE_SUFFIX)
+        if base not in expected:
+            problems.append(f"unknown weight {name}")
+            continue
+        wanted = expected[base][:1] if name != base else expected[base]
+        if tuple(tensor.shape) != wanted:
+            problems.append(f"weight {name} has shape {tuple(tensor.shape)}, needs {wanted}")
+        elif name == base and tensor.dtype == torch.int8 and name + SCALE_SUFFIX not in weights:
+            problems.append(f"int8 weight {name} has no {SCALE_SUFFIX[1:]}")
+    return problems
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
