@@ -1,0 +1,57 @@
+"""Everything that can be set about a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+import avikam
+from avikam.protocol.settings import Port, Settings
+
+EMBEDDED_MODEL = "avikam1-nano"
+
+
+def embedded_model() -> Path:
+    """The checkpoint folder that ships with the package, or lies beside it in a clone."""
+    package = Path(avikam.__file__).parent
+    shipped = package / "models" / EMBEDDED_MODEL
+    return shipped if shipped.is_dir() else package.parents[1] / "models" / EMBEDDED_MODEL
+
+
+class WorkerSettings(Settings):
+    """The numbers a worker runs with; see :mod:`avikam.protocol.settings` for their sources."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=50051, description="Port of the gRPC service; 0 takes a free one.")
+    metrics_port: Port | None = Field(
+        default=9091, description="Port of /metrics; 0 takes a free one, off means none."
+    )
+    model: Path = Field(
+        default_factory=embedded_model,
+        description="Checkpoint folder; the embedded model by default.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the model runs; auto takes a GPU when there is one."
+    )
+    weights: Literal["auto", "int8", "bfloat16", "float32"] = Field(
+        default="auto", description="Number format of the weights; auto keeps the checkpoint's."
+    )
+    slots: int = Field(default=32, ge=1, description="Sequences that run at the same time.")
+    token_budget: int = Field(
+        default=512, ge=64, multiple_of=64, description="Tokens computed per step at most."
+    )
+    queue_requests: int = Field(default=1024, ge=0, description="Sequences that may wait.")
+    queue_tokens: int = Field(
+        default=1_000_000, ge=0, description="Prompt tokens that may wait, all sequences together."
+    )
+    drain_seconds: float = Field(
+        default=30.0, ge=0, description="How long a stopping worker lets sequences finish."
+    )
+    engine: Literal["real", "fake"] = Field(
+        default="real", description="fake answers from a plan instead of a model, for tests."
+    )
+    plan: Path | None = Field(
+        default=None, description="YAML file of the fake engine's latencies and faults."
+    )

@@ -1,0 +1,19 @@
+"""What every area's tests share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.tools import require_tool
+
+__all__ = ["require_tool"]
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own AVIKAM_* environment must not change what tests see."""
+    for name in list(os.environ):
+        if name.startswith("AVIKAM_"):
+            monkeypatch.delenv(name)
