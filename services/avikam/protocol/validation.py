@@ -6,7 +6,6 @@ ids in range) is checked by the worker at admission, before anything is computed
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from avikam.protocol.errors import ApiError, invalid
@@ -23,6 +22,11 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
+def shown(value: float) -> str:
+    """A number for a message: a client's 400 digits are not echoed."""
+    return "beyond 1e30" if abs(value) >= 1e30 else str(value)
+
+
 def check_sampling(params: SamplingParams, limits: Limits = LIMITS) -> SamplingParams:
     """Return ``params`` unchanged, or raise the first problem as a 400."""
     for problem in _sampling_problems(params, limits):
@@ -33,15 +37,18 @@ def check_sampling(params: SamplingParams, limits: Limits = LIMITS) -> SamplingP
 def _sampling_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiError]:
     for name, low, high in _RANGES:
         value = getattr(params, name)
-        if not math.isfinite(value) or not low <= value <= high:
-            yield invalid(f"{name} is {value}, must be between {low:g} and {high:g}", name)
+        # Not-a-number compares false with everything, so it fails the range too.
+        if not low <= value <= high:
+            yield invalid(f"{name} is {shown(value)}, must be between {low:g} and {high:g}", name)
     if params.top_p == 0.0:
         yield invalid("top_p is 0, must be above 0 (1 keeps every token)", "top_p")
     yield from _count_problems(params, limits)
     yield from _stop_problems(params, limits)
     for token, bias in params.logit_bias.items():
-        if not math.isfinite(bias) or not -100 <= bias <= 100:
-            yield invalid(f"logit_bias of {token} is {bias}, must be in -100..100", "logit_bias")
+        if not -100 <= bias <= 100:
+            yield invalid(
+                f"logit_bias of {token} is {shown(bias)}, must be in -100..100", "logit_bias"
+            )
     if params.json_schema is not None and params.regex is not None:
         yield invalid("json_schema and regex are both given; send one of them", "grammar")
     for name in ("json_schema", "regex"):
@@ -61,7 +68,7 @@ def _count_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiError
     )
     for name, value, low, high in ranges:
         if value is not None and not low <= value <= high:
-            yield invalid(f"{name} is {value}, must be between {low} and {high}", name)
+            yield invalid(f"{name} is {shown(value)}, must be between {low} and {high}", name)
     if params.max_tokens is not None and params.min_tokens > params.max_tokens:
         yield invalid(
             f"min_tokens {params.min_tokens} is above max_tokens {params.max_tokens}", "min_tokens"
