@@ -1,0 +1,1 @@
+"""Attention over fixed slots: one small state per sequence, whatever its length."""

@@ -1,0 +1,163 @@
+"""Slot storage of all layers, and the walk from a step's rows to attention and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from avikam.model.attention.layout import Moves, SlotLayout
+from avikam.model.attention.plan import Chunk, StepPlan
+from avikam.model.config import LayerType, ModelConfig
+from avikam.model.masks import visible
+
+_BUCKET = 32  # decode lengths are rounded up to this
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodeStep:
+    """Indices that one step's decode rows need in one layer type."""
+
+    slots: Tensor
+    write: Tensor
+    moving: Tensor
+    moves: Moves
+    length: int
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _ChunkStep:
+    """The same for one chunk."""
+
+    chunk: Chunk
+    write: Tensor
+    moves: Moves
+    known: int
+    mask: Tensor
+
+
+class SlotCache(ABC):
+    """Keys and values of ``slots`` sequences; subclasses say how one entry is stored.
+
+    Use: :meth:`begin` with the step's plan, then :meth:`attend` once per layer, in order.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, config: ModelConfig, slots: int) -> None:
+        self.config = config
+        self.slots = slots
+        kinds: list[LayerType] = sorted(set(config.layer_types))
+        self.layouts = {kind: SlotLayout(config, kind) for kind in kinds}
+        self._layers = [self._storage(config.slot_length(i)) for i in range(config.num_layers)]
+        self._plan = StepPlan((), ())
+        self._decode: dict[LayerType, _DecodeStep] = {}
+        self._chunks: dict[LayerType, list[_ChunkStep]] = {}
+
+    @property
+    def longest_chunk(self) -> int:
+        return min(layout.longest_chunk for layout in self.layouts.values())
+
+    def bytes_per_slot(self) -> int:
+        """Memory of one sequence over all layers."""
+        total = sum(t.numel() * t.element_size() for layer in self._layers for t in layer)
+        return total // self.slots
+
+    def begin(self, plan: StepPlan) -> None:
+        """Compute once what every layer of the coming step shares."""
+        self._plan = plan
+        for kind, layout in self.layouts.items():
+            if plan.decode_slots:
+                self._decode[kind] = self._decode_step(plan, layout)
+            self._chunks[kind] = [self._chunk_step(c, layout, kind) for c in plan.chunks]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Write k, v [rows, Hkv, D] to their slots; answer q [rows, H, D] over what is visible."""
+        kind = self.config.layer_types[layer]
+        share = self.config.num_heads // self.config.num_kv_heads
+        folded = q.unflatten(1, (self.config.num_kv_heads, share))
+        storage = self._layers[layer]
+        outs = []
+        row = len(self._plan.decode_slots)
+        if row:
+            entry = self._entry(k[:row], v[:row])
+            outs.append(self._attend_decode(storage, self._decode[kind], folded[:row], entry))
+        for step in self._chunks[kind]:
+            end = row + step.chunk.length
+            entry = self._entry(k[row:end], v[row:end])
+            outs.append(self._attend_chunk(storage, step, folded[row:end], entry))
+            row = end
+        out = outs[0] if len(outs) == 1 else torch.cat(outs)
+        return out.flatten(1, 2)
+
+    def _decode_step(self, plan: StepPlan, layout: SlotLayout) -> _DecodeStep:
+        positions = torch.tensor(plan.decode_positions)
+        moving, moves = layout.evicted(positions)
+        valid = [layout.valid(position + 1) for position in plan.decode_positions]
+        length = min(layout.length, -(-max(valid) // _BUCKET) * _BUCKET)
+        mask = torch.arange(length) < torch.tensor(valid).unsqueeze(1)
+        slots = torch.tensor(plan.decode_slots)
+        return _DecodeStep(
+            slots, layout.write_index(positions), moving, moves, length, mask[:, None, None]
+        )
+
+    def _chunk_step(self, chunk: Chunk, layout: SlotLayout, kind: LayerType) -> _ChunkStep:
+        positions = torch.arange(chunk.position, chunk.position + chunk.length)
+        keys = torch.cat((layout.entry_positions(chunk.position), positions))
+        _, moves = layout.evicted(positions)
+        known = layout.valid(chunk.position)
+        mask = visible(positions, keys, self.config, kind)
+        return _ChunkStep(chunk, layout.write_index(positions), moves, known, mask)
+
+    def _attend_decode(
+        self, storage: list[Tensor], step: _DecodeStep, q: Tensor, entry: list[Tensor]
+    ) -> Tensor:
+        moving = step.slots[step.moving]
+        for tensor, new in zip(storage, entry, strict=True):
+            if len(moving):
+                tensor[moving, :, step.moves.target] = tensor[moving, :, step.moves.source]
+            tensor[step.slots, :, step.write] = new
+        known = [self._rows_of(tensor, step) for tensor in storage]
+        return self._mix(q, known, step.mask)
+
+    def _rows_of(self, tensor: Tensor, step: _DecodeStep) -> Tensor:
+        """The batch's slots [B, Hkv, length, ...]: a view when they lie side by side."""
+        first, last = self._plan.decode_slots[0], self._plan.decode_slots[-1]
+        if last - first + 1 == len(self._plan.decode_slots):
+            return tensor[first : last + 1, :, : step.length]
+        return tensor[:, :, : step.length][step.slots]
+
+    def _attend_chunk(
+        self, storage: list[Tensor], step: _ChunkStep, q: Tensor, entry: list[Tensor]
+    ) -> Tensor:
+        slot = step.chunk.slot
+        fresh = [new.transpose(0, 1) for new in entry]
+        known = [
+            torch.cat((tensor[slot, :, : step.known], new), dim=1)
+            for tensor, new in zip(storage, fresh, strict=True)
+        ]
+        rows, _, share, _ = q.shape
+        # [rows, Hkv, share, D] -> [Hkv, share * rows, D]: a key head meets all its queries at once.
+        stacked = q.permute(1, 2, 0, 3).flatten(1, 2)
+        out = self._mix(stacked, known, step.mask.repeat(share, 1))
+        for tensor, new in zip(storage, fresh, strict=True):
+            mine = tensor[slot]
+            mine[:, step.moves.target] = mine[:, step.moves.source]
+            mine[:, step.write] = new
+        return out.unflatten(1, (share, rows)).permute(2, 0, 1, 3)
+
+    @abstractmethod
+    def _storage(self, length: int) -> list[Tensor]:
+        """Zeroed tensors of one layer, each [slots, Hkv, length, ...]."""
+
+    @abstractmethod
+    def _entry(self, k: Tensor, v: Tensor) -> list[Tensor]:
+        """What is stored of k, v [rows, Hkv, D]: tensors [rows, Hkv, ...], storage's order."""
+
+    @abstractmethod
+    def _mix(self, q: Tensor, known: list[Tensor], mask: Tensor) -> Tensor:
+        """Attention of q [..., M, D] over stored entries [..., N, ...] where mask [..., M, N]."""
