@@ -103,6 +103,8 @@ class EngineStats:
     tokens_per_second: float
     queue_limit: int
     adapters: tuple[str, ...] = field(default=())
+    # False once the engine's thread has ended, whatever ended it.
+    alive: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,445 @@
+"""An engine without a model: text = f(seed, index), pace and faults by plan.
+
+It stands behind the real worker wherever the hardware or the time for a model is missing: tests of
+the gateway, load tests, fault drills. Everything but the arithmetic is an engine's: its own thread,
+slots, a bounded queue, deadlines, cancellation, stop strings, resume, one finish per sequence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from avikam.engine import fake_text
+from avikam.engine.fake_reader import Passage, SequenceReader
+from avikam.engine.fault_plan import INJECTED, Fault, FaultKind, FaultPlan
+from avikam.engine.interface import (
+    Delta,
+    EngineModel,
+    EngineStats,
+    Finish,
+    FinishReason,
+    SequenceSpec,
+    Sink,
+    Timings,
+    TokenChoice,
+)
+from avikam.protocol.errors import context_overflow, invalid, overloaded, unavailable
+from avikam.protocol.sampling import SamplingParams
+
+# Sequences due within one tick are served together.
+_TICK = 0.001
+# The loop counts a step at least this often while it has work.
+_PULSE = 0.1
+# Without a pace, a sequence gets this many tokens a step.
+_BURST = fake_text.BLOCK
+_NOTHING = Passage((), "")
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    """One sequence on its way: waiting (no slot), running, or ended."""
+
+    spec: SequenceSpec
+    sink: Sink
+    index: int
+    end: int
+    reader: SequenceReader
+    faults: deque[Fault]
+    tpot: float
+    cost: int
+    submitted: float
+    admitted: float = 0.0
+    first: float = 0.0
+    due: float = 0.0
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Tokens per second over windows of a second."""
+
+    value: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+    tokens: int = 0
+
+    def add(self, tokens: int, now: float) -> None:
+        self.tokens += tokens
+        if now - self.since >= 1.0:
+            self.value = self.tokens / (now - self.since)
+            self.since, self.tokens = now, 0
+
+
+class FakeEngine:
+    """Implements :class:`avikam.engine.interface.Engine` without a model."""
+
+    def __init__(
+        self,
+        plan: FaultPlan | None = None,
+        *,
+        slots: int = 64,
+        queue_requests: int = 256,
+        queue_tokens: int = 1_000_000,
+        max_model_len: int = 2048,
+        model_id: str = "avikam1-fake",
+    ) -> None:
+        self._plan = plan or FaultPlan()
+        self._slots = slots
+        self._queue_requests = queue_requests
+        self._queue_tokens = queue_tokens
+        self._model = _describe(model_id, max_model_len)
+        self._wake = threading.Condition()
+        # Guarded by _wake: who exists, who waits, and when somebody is due.
+        self._sequences: dict[str, _Sequence] = {}
+        self._waiting: deque[_Sequence] = deque()
+        self._waiting_count = 0
+        self._running = 0
+        self._load = 0
+        self._alarms: list[tuple[float, int, _Sequence]] = []
+        self._closing = False
+        self._serial = itertools.count()
+        self._ordinals = itertools.count(1)
+        self._steps = 0
+        self._last_step = time.monotonic()
+        self._rate = _Rate()
+        self._thread = threading.Thread(target=self._loop, name="fake-engine", daemon=True)
+        self._thread.start()
+
+    # What the engine is asked.
+
+    @property
+    def model(self) -> EngineModel:
+        return self._model
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        tag = [fake_text.LANGUAGES[language]] if language else []
+        return [fake_text.BOS, *tag, *fake_text.encode_bytes(text)]
+
+    def encode_plain(self, text: str) -> list[int]:
+        return fake_text.encode_bytes(text)
+
+    def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        ids = [fake_text.BOS]
+        for role, content in messages:
+            ids += [fake_text.ROLES[role], *fake_text.encode_bytes(content), fake_text.EOS]
+        return [*ids, fake_text.ASSISTANT]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return fake_text.decode(tokens)
+
+    def piece(self, token: int) -> str:
+        return fake_text.piece(token)
+
+    def token_bytes(self, token: int) -> bytes:
+        return fake_text.TOKEN_BYTES[token]
+
+    def stats(self) -> EngineStats:
+        with self._wake:
+            busy = bool(self._sequences)
+            return EngineStats(
+                slots_total=self._slots,
+                slots_used=self._running,
+                waiting=self._waiting_count,
+                load_tokens=self._load,
+                step=self._steps,
+                stalled_seconds=time.monotonic() - self._last_step if busy else 0.0,
+                tokens_per_second=self._rate.value if busy else 0.0,
+                queue_limit=self._queue_requests,
+                alive=self._thread.is_alive(),
+            )
+
+    def submit(self, spec: SequenceSpec, sink: Sink) -> None:
+        self._refuse_what_cannot_run(spec)
+        prompt = fake_text.decode(spec.prompt) if self._plan.faults else ""
+        faults = self._plan.draw(next(self._ordinals), prompt)
+        if any(fault.kind is FaultKind.REFUSE for fault in faults):
+            raise unavailable("The fault plan refuses this request.")
+        sequence = self._sequence(spec, sink, faults)
+        with self._wake:
+            if self._closing or not self._thread.is_alive():
+                raise unavailable("The engine is closing.", "closing")
+            self._refuse_what_cannot_wait(sequence)
+            self._enter(sequence)
+            self._wake.notify()
+
+    def cancel(self, request_id: str) -> None:
+        with self._wake:
+            sequence = self._sequences.get(request_id)
+            if sequence is not None:
+                self._finish(sequence, FinishReason.CANCELLED)
+                self._wake.notify()
+
+    def close(self, timeout: float = 10.0) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        with self._wake:
+            for sequence in list(self._sequences.values()):
+                self._finish(sequence, FinishReason.CANCELLED)
+
+    # Admission.
+
+    def _refuse_what_cannot_run(self, spec: SequenceSpec) -> None:
+        limit, sampling = self._model.max_model_len, spec.sampling
+        wanted = sampling.max_tokens or 1
+        if len(spec.prompt) + max(wanted, len(spec.generated)) > limit:
+            raise context_overflow(limit, len(spec.prompt), max(wanted, len(spec.generated)))
+        if sampling.json_schema is not None or sampling.regex is not None:
+            raise invalid("The fake engine knows no grammars; leave it out.", "grammar")
+        if spec.adapter:
+            raise invalid("The fake engine has no adapters.", "adapter", "adapter_not_found")
+
+    def _refuse_what_cannot_wait(self, sequence: _Sequence) -> None:
+        if self._running < self._slots:
+            return
+        if self._waiting_count >= self._queue_requests:
+            raise overloaded(f"The queue is full: {self._waiting_count} requests wait.")
+        if self._load + sequence.cost > self._queue_tokens:
+            raise overloaded(f"The queue is full: {self._load} tokens are promised.")
+
+    def _sequence(self, spec: SequenceSpec, sink: Sink, faults: tuple[Fault, ...]) -> _Sequence:
+        room = self._model.max_model_len - len(spec.prompt)
+        end = min(spec.sampling.max_tokens or room, room)
+        start = len(spec.generated)
+        return _Sequence(
+            spec=spec,
+            sink=sink,
+            index=start,
+            end=end,
+            reader=SequenceReader(spec.sampling),
+            faults=deque(fault for fault in faults if fault.at >= start),
+            tpot=self._plan.tpot,
+            cost=len(spec.prompt) + end // 2,
+            submitted=time.monotonic(),
+        )
+
+    def _enter(self, sequence: _Sequence) -> None:
+        self._sequences[sequence.spec.request_id] = sequence
+        self._load += sequence.cost
+        if self._running < self._slots:
+            self._admit(sequence, sequence.submitted)
+            return
+        self._waiting.append(sequence)
+        self._waiting_count += 1
+        if sequence.spec.deadline is not None:
+            self._set_alarm(sequence, sequence.spec.deadline)
+
+    def _admit(self, sequence: _Sequence, now: float) -> None:
+        self._running += 1
+        sequence.admitted = now
+        sequence.due = now + self._plan.ttft
+        self._set_alarm(sequence, sequence.due)
+
+    def _set_alarm(self, sequence: _Sequence, when: float) -> None:
+        if sequence.spec.deadline is not None:
+            when = min(when, sequence.spec.deadline)
+        heapq.heappush(self._alarms, (when, next(self._serial), sequence))
+
+    # The loop. Sinks do not block, so they may be called while the lock is held.
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                self._sleep()
+                if self._closing:
+                    return
+                self._step()
+            time.sleep(0)  # let the threads that wait for the interpreter run
+
+    def _sleep(self) -> None:
+        while not self._closing:
+            now = time.monotonic()
+            pause = self._alarms[0][0] - now if self._alarms else None
+            if pause is not None and pause <= 0:
+                return
+            if pause is None:
+                self._wake.wait(_PULSE if self._sequences else None)
+            else:
+                self._wake.wait(min(max(pause, _TICK), _PULSE))
+            self._count_step()
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        self._last_step = time.monotonic()
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        due: list[_Sequence] = []
+        while self._alarms and self._alarms[0][0] <= now:
+            due.append(heapq.heappop(self._alarms)[2])
+        for sequence in due:
+            if not sequence.ended:
+                self._advance(sequence, now)
+        self._count_step()
+
+    def _advance(self, sequence: _Sequence, now: float) -> None:
+        deadline = sequence.spec.deadline
+        if deadline is not None and now >= deadline:
+            self._finish(sequence, FinishReason.DEADLINE)
+        elif sequence.admitted and sequence.due <= now:
+            self._run(sequence, now)
+
+    def _run(self, sequence: _Sequence, now: float) -> None:
+        if not sequence.first:
+            sequence.first = now
+            if not self._replay(sequence):
+                return
+        while sequence.faults and sequence.faults[0].at == sequence.index:
+            self._meet(sequence, sequence.faults.popleft())
+            if sequence.ended:
+                return
+        self._emit(sequence, now)
+        if not sequence.ended:
+            self._set_alarm(sequence, sequence.due)
+
+    def _replay(self, sequence: _Sequence) -> bool:
+        """Read the resumed tokens; whether there is anything left to generate."""
+        passage = sequence.reader.read(list(sequence.spec.generated))
+        nothing = Passage((), "", passage.stopped, passage.stop_match)
+        if passage.stopped:
+            self._finish(sequence, FinishReason.STOP, nothing)
+        elif sequence.index >= sequence.end:
+            self._finish(sequence, FinishReason.LENGTH, nothing)
+        return not sequence.ended
+
+    def _emit(self, sequence: _Sequence, now: float) -> None:
+        sampling, start = sequence.spec.sampling, sequence.index
+        stop = start + self._due_count(sequence, now)
+        passage = sequence.reader.read(fake_text.answer(sampling.seed or 0, start, stop))
+        count = len(passage.tokens)
+        sequence.index += count
+        sequence.due += count * sequence.tpot
+        self._rate.add(count, now)
+        if passage.stopped:
+            self._finish(sequence, FinishReason.STOP, passage)
+        elif sequence.index >= sequence.end:
+            self._finish(sequence, FinishReason.LENGTH, passage)
+        else:
+            choices = _choices(passage.tokens, sampling.logprobs)
+            sequence.sink(Delta(start, passage.tokens, passage.text, choices))
+
+    def _due_count(self, sequence: _Sequence, now: float) -> int:
+        """How many tokens are due now: at least one, at most up to the next fault."""
+        count = 1 + int((now - sequence.due) / sequence.tpot) if sequence.tpot else _BURST
+        end = min(sequence.end, sequence.faults[0].at) if sequence.faults else sequence.end
+        return min(count, end - sequence.index)
+
+    def _finish(
+        self,
+        sequence: _Sequence,
+        reason: FinishReason,
+        last: Passage = _NOTHING,
+        error: str = "",
+    ) -> None:
+        self._leave(sequence)
+        sampling = sequence.spec.sampling
+        finish = Finish(
+            reason=reason,
+            prompt_tokens=len(sequence.spec.prompt),
+            completion_tokens=sequence.index,
+            timings=_timings(sequence),
+            stop_match=last.stop_match,
+            error=error,
+            prompt_choices=_choices(sequence.spec.prompt, sampling.prompt_logprobs),
+        )
+        text = last.text if last.stopped else last.text + sequence.reader.flush()
+        first = sequence.index - len(last.tokens)
+        choices = _choices(last.tokens, sampling.logprobs)
+        sequence.sink(Delta(first, last.tokens, text, choices, finish))
+        self._admit_next()
+
+    def _leave(self, sequence: _Sequence) -> None:
+        sequence.ended = True
+        del self._sequences[sequence.spec.request_id]
+        self._load -= sequence.cost
+        if sequence.admitted:
+            self._running -= 1
+        else:
+            self._waiting_count -= 1
+
+    def _admit_next(self) -> None:
+        while self._waiting and self._running < self._slots:
+            sequence = self._waiting.popleft()
+            if not sequence.ended:
+                self._waiting_count -= 1
+                self._admit(sequence, time.monotonic())
+
+    # Faults.
+
+    def _meet(self, sequence: _Sequence, fault: Fault) -> None:
+        match fault.kind:
+            case FaultKind.SLOW:
+                sequence.tpot = fault.seconds
+            case FaultKind.FREEZE:
+                ctypes.PyDLL(None).usleep(int(fault.seconds * 1e6))  # keeps the interpreter's lock
+            case FaultKind.HANG:
+                self._hang()
+            case FaultKind.CRASH:
+                raise RuntimeError("the fault plan crashes the engine loop")
+            case FaultKind.GARBLE | FaultKind.REPEAT:
+                self._misnumber(sequence, fault.kind)
+            case FaultKind.NAN:
+                self._finish(sequence, FinishReason.ERROR, error="numerical_error")
+            case _:
+                self._finish(sequence, FinishReason.ERROR, error=INJECTED + fault.kind.value)
+
+    def _hang(self) -> None:
+        """Stop the loop, not the callers: submitting and looking go on, steps do not."""
+        while not self._closing:
+            self._wake.wait()
+
+    def _misnumber(self, sequence: _Sequence, kind: FaultKind) -> None:
+        """Say the next token once too often: with an index of the future, or as it is."""
+        seed = sequence.spec.sampling.seed or 0
+        tokens = tuple(fake_text.answer(seed, sequence.index, sequence.index + 1))
+        ahead = 3 if kind is FaultKind.GARBLE else 0
+        sequence.sink(Delta(sequence.index + ahead, tokens))
+
+
+def _describe(model_id: str, max_model_len: int) -> EngineModel:
+    return EngineModel(
+        id=model_id,
+        max_model_len=max_model_len,
+        vocab_size=fake_text.VOCAB_SIZE,
+        parameters=0,
+        weights="none",
+        digest=fake_text.DIGEST,
+        attention_backend="none",
+        device="cpu",
+        created=0,
+        default_sampling=SamplingParams(temperature=1.0),
+    )
+
+
+def _choices(tokens: Sequence[int], wanted: int | None) -> tuple[TokenChoice, ...]:
+    """Made-up logprobs: the same for the same token wherever it stands."""
+    if wanted is None:
+        return ()
+    return tuple(
+        TokenChoice(
+            token,
+            -0.5 - token / 1024,
+            1,
+            tuple(
+                ((token + rank) % fake_text.VOCAB_SIZE, -0.5 - token / 1024 - rank)
+                for rank in range(wanted)
+            ),
+        )
+        for token in tokens
+    )
+
+
+def _timings(sequence: _Sequence) -> Timings:
+    now = time.monotonic()
+    admitted = sequence.admitted or now
+    first = sequence.first or now
+    return Timings(
+        queue=admitted - sequence.submitted, prefill=first - admitted, decode=now - first
+    )
