@@ -1,11 +1,25 @@
 from avikam.v1 import generation_pb2 as _generation_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class WorkerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WORKER_STATE_UNSPECIFIED: _ClassVar[WorkerState]
+    WORKER_STATE_LOADING: _ClassVar[WorkerState]
+    WORKER_STATE_READY: _ClassVar[WorkerState]
+    WORKER_STATE_DRAINING: _ClassVar[WorkerState]
+    WORKER_STATE_FAILED: _ClassVar[WorkerState]
+WORKER_STATE_UNSPECIFIED: WorkerState
+WORKER_STATE_LOADING: WorkerState
+WORKER_STATE_READY: WorkerState
+WORKER_STATE_DRAINING: WorkerState
+WORKER_STATE_FAILED: WorkerState
 
 class SequenceRequest(_message.Message):
     __slots__ = ("request_id", "attempt", "prompt", "sampling", "adapter", "tenant", "priority", "language", "generated")
@@ -80,7 +94,7 @@ class WatchStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("worker_id", "version", "model", "slots_total", "slots_used", "waiting", "load_tokens", "draining", "adapters", "engine_step", "stalled_seconds", "tokens_per_second", "queue_limit")
+    __slots__ = ("worker_id", "version", "model", "slots_total", "slots_used", "waiting", "load_tokens", "draining", "adapters", "engine_step", "stalled_seconds", "tokens_per_second", "queue_limit", "state", "incarnation")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +108,8 @@ class WorkerStatus(_message.Message):
     STALLED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     QUEUE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     version: str
     model: _generation_pb2.ModelInfo
@@ -107,7 +123,9 @@ class WorkerStatus(_message.Message):
     stalled_seconds: float
     tokens_per_second: float
     queue_limit: int
-    def __init__(self, worker_id: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[_Union[_generation_pb2.ModelInfo, _Mapping]] = ..., slots_total: _Optional[int] = ..., slots_used: _Optional[int] = ..., waiting: _Optional[int] = ..., load_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[_generation_pb2.Adapter, _Mapping]]] = ..., engine_step: _Optional[int] = ..., stalled_seconds: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., queue_limit: _Optional[int] = ...) -> None: ...
+    state: WorkerState
+    incarnation: str
+    def __init__(self, worker_id: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[_Union[_generation_pb2.ModelInfo, _Mapping]] = ..., slots_total: _Optional[int] = ..., slots_used: _Optional[int] = ..., waiting: _Optional[int] = ..., load_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[_generation_pb2.Adapter, _Mapping]]] = ..., engine_step: _Optional[int] = ..., stalled_seconds: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., queue_limit: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class TokenizeRequest(_message.Message):
     __slots__ = ("prompt", "add_special_tokens")
