@@ -6,10 +6,6 @@ import os
 
 import pytest
 
-from tests.tools import require_tool
-
-__all__ = ["require_tool"]
-
 
 @pytest.fixture(autouse=True)
 def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:

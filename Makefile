@@ -1,0 +1,83 @@
+# make serve   start the cluster's smallest form and print a curl
+# make test    run every test
+# Both need nothing but Python 3.11 to 3.13: they build .venv from the pins in constraints.txt.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help serve test lint format bench proto docs constraints clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+serve: $(VENV)/.serve ## Start one gateway and one CPU worker with the embedded model
+	@exec $(BIN)/avikam serve $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, import directions, stubs and generated pages
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/generate_stubs.py --check
+	@$(BIN)/python scripts/generate_configuration_page.py --check
+
+format: $(VENV)/.dev ## Repair style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure this machine
+	@$(BIN)/avikam bench $(ARGS)
+
+proto: $(VENV)/.dev ## Regenerate services/avikam/v1 from proto/
+	@$(BIN)/python scripts/generate_stubs.py
+
+docs: $(VENV)/.dev ## Regenerate docs/configuration.md from the settings classes
+	@$(BIN)/python scripts/generate_configuration_page.py
+
+constraints: $(VENV)/.base ## Raise the pins in constraints.txt
+	@$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
+		--all-extras --group build --no-header --no-annotate --no-emit-index-url \
+		--strip-extras --quiet --output-file constraints.txt
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find services tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call install,EXTRAS): uv is several times quicker; pip does the same where uv has no build.
+define install
+	@echo "Installing avikam[$(1)] into $(VENV) (once; PyTorch is a large download)"
+	@if [ -x $(BIN)/uv ]; then \
+		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt \
+			--build-constraint constraints.txt --editable '.[$(1)]'; \
+	else \
+		PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --editable '.[$(1)]'; \
+	fi
+endef
+
+$(VENV)/.base: constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Avikam needs Python 3.11, 3.12 or 3.13 on the PATH" >&2; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) cannot make virtual environments: install its venv package" \
+			"(Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv \
+		|| echo "uv is not available here, using pip"
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.base pyproject.toml
+	$(call install,worker)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base pyproject.toml
+	$(call install,dev)
+	@touch $@ $(VENV)/.serve
