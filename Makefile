@@ -28,6 +28,10 @@ lint: $(VENV)/.dev ## Check style, types, import directions, stubs and generated
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+	@if git rev-parse --quiet --verify main >/dev/null 2>&1; then \
+		$(BIN)/buf breaking --against '.git#branch=main'; \
+	else echo "no branch main here: field numbers are not compared with it"; fi
 	@$(BIN)/python scripts/generate_stubs.py --check
 	@$(BIN)/python scripts/generate_configuration_page.py --check
 
