@@ -1,0 +1,91 @@
+"""The command ``avikam``: a table of commands, each imported only when it runs.
+
+``avikam --help`` answers in a fraction of a second because this file imports typer and nothing
+else; torch, gRPC and the web framework are loaded by the command that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import avikam
+
+# name: (module with a typer `app`, one line for --help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("avikam.cli.serve", "Start a gateway and workers on this machine."),
+    "gateway": ("avikam.cli.gateway", "Run one gateway in the foreground."),
+    "worker": ("avikam.cli.worker", "Run one worker in the foreground."),
+    "generate": ("avikam.cli.generate", "Continue a prompt."),
+    "chat": ("avikam.cli.chat", "Talk with the model in the terminal."),
+    "model": ("avikam.cli.model", "Show, verify or create checkpoints."),
+    "config": ("avikam.cli.config", "Show or check settings and where they come from."),
+    "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),
+    "version": ("avikam.cli.version", "Print the versions of Avikam and what it stands on."),
+}
+_COMPLETION = {"install_completion", "show_completion"}
+
+
+class LazyCommands(Mapping[str, Any]):
+    """Commands by name; a command's module is imported when the command is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        command = typer.main.get_command(import_module(COMMANDS[name][0]).app)
+        command.name = name
+        # Completion is installed once, for the whole program.
+        command.params = [param for param in command.params if param.name not in _COMPLETION]
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help needs no command's module."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = LazyCommands()  # type: ignore[assignment]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"avikam {avikam.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def avikam_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Serve Avikam1, a bilingual French/English language model."""
+
+
+def main() -> None:
+    """Entry point of the ``avikam`` program."""
+    app(prog_name="avikam")
