@@ -1,0 +1,249 @@
+"""The engine: its own thread, one step after another.
+
+    caller threads                    engine thread
+    --------------                    -------------
+    submit / cancel --> inbox  --->   admit, expire, cancel
+                                      schedule -> run -> sample
+    sink <---------------------       deltas
+
+A sequence ends exactly once, in :meth:`TorchEngine._finish`, which frees all it held.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence as Seq
+
+import torch
+
+from avikam.engine.detokenizer import Detokenizer
+from avikam.engine.interface import (
+    EngineModel,
+    EngineStats,
+    FinishReason,
+    SequenceSpec,
+    Sink,
+)
+from avikam.engine.rate import TokenRate
+from avikam.engine.runner import ModelRunner
+from avikam.engine.sampler import sample
+from avikam.engine.scheduler import Scheduler
+from avikam.engine.sequence import Sequence
+from avikam.model.tokenizer import Tokenizer
+from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
+
+log = logging.getLogger(__name__)
+
+
+class TorchEngine:
+    """The real engine behind :class:`avikam.engine.interface.Engine`."""
+
+    def __init__(
+        self,
+        model: EngineModel,
+        tokenizer: Tokenizer,
+        runner: ModelRunner,
+        *,
+        token_budget: int = 512,
+        queue_requests: int = 256,
+        queue_tokens: int = 262_144,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._runner = runner
+        self._scheduler = Scheduler(runner.cache.slots, token_budget, runner.cache.longest_chunk)
+        self._queue_requests = queue_requests
+        self._queue_tokens = queue_tokens
+        self._never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
+        self._live: dict[str, Sequence] = {}
+        self._inbox: deque[Sequence] = deque()
+        self._cancelled: set[str] = set()
+        self._load_tokens = 0
+        self._closing = False
+        self._wake = threading.Condition()
+        self._steps = 0
+        self._stepped_at = time.monotonic()
+        self._rate = TokenRate()
+        self._thread = threading.Thread(target=self._loop, name="avikam-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def model(self) -> EngineModel:
+        return self._model
+
+    def submit(self, spec: SequenceSpec, sink: Sink) -> None:
+        sequence = self._build(spec, sink)
+        with self._wake:
+            self._check_room(sequence)
+            self._live[spec.request_id] = sequence
+            self._load_tokens += sequence.cost
+            self._inbox.append(sequence)
+            self._wake.notify()
+
+    def cancel(self, request_id: str) -> None:
+        with self._wake:
+            if request_id in self._live:
+                self._cancelled.add(request_id)
+                self._wake.notify()
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        return self._tokenizer.encode_prompt(text, language)
+
+    def encode_plain(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text)
+
+    def encode_chat(self, messages: Seq[tuple[str, str]]) -> list[int]:
+        return self._tokenizer.encode_chat(messages)
+
+    def decode(self, tokens: Seq[int]) -> str:
+        return self._tokenizer.decode(tokens)
+
+    def piece(self, token: int) -> str:
+        return self._tokenizer.piece(token)
+
+    def token_bytes(self, token: int) -> bytes:
+        return self._tokenizer.token_bytes[token]
+
+    def stats(self) -> EngineStats:
+        with self._wake:
+            live, running = len(self._live), self._scheduler.running
+            busy_for = time.monotonic() - self._stepped_at if live else 0.0
+            return EngineStats(
+                slots_total=self._scheduler.slots,
+                slots_used=running,
+                waiting=max(0, live - running),
+                load_tokens=self._load_tokens,
+                step=self._steps,
+                stalled_seconds=busy_for,
+                tokens_per_second=self._rate.per_second(time.monotonic()),
+                queue_limit=self._queue_requests,
+            )
+
+    def close(self, timeout: float = 10.0) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _build(self, spec: SequenceSpec, sink: Sink) -> Sequence:
+        """Check what needs the vocabulary and the context, and make the sequence."""
+        if spec.adapter:
+            raise ApiError(404, f"adapter {spec.adapter!r} is not loaded", "model_not_found", "model")
+        if not spec.prompt:
+            raise invalid("the prompt is empty; send at least one token", "prompt")
+        self._check_ids(spec)
+        most = self._model.max_model_len
+        room = most - len(spec.prompt)
+        wanted = spec.sampling.max_tokens
+        if room < 1 or (wanted is not None and wanted > room):
+            raise context_overflow(most, len(spec.prompt), wanted or 1)
+        if spec.sampling.json_schema is not None or spec.sampling.regex is not None:
+            raise invalid("grammars (json_schema, regex) are not supported yet", "response_format")
+        end_ids = set(spec.sampling.stop_token_ids)
+        if not spec.sampling.ignore_eos:
+            end_ids.add(self._tokenizer.eos_id)
+        stops = spec.sampling.stop
+        detokenizer = Detokenizer(self._tokenizer, spec.prompt[-1], stops)
+        return Sequence(
+            spec, sink, detokenizer, frozenset(end_ids), wanted or room, time.monotonic()
+        )
+
+    def _check_ids(self, spec: SequenceSpec) -> None:
+        size = self._tokenizer.vocab_size
+        named = (
+            ("prompt", spec.prompt),
+            ("generated", spec.generated),
+            ("stop_token_ids", spec.sampling.stop_token_ids),
+            ("logit_bias", tuple(spec.sampling.logit_bias)),
+        )
+        for param, ids in named:
+            wrong = next((i for i in ids if not 0 <= i < size), None)
+            if wrong is not None:
+                raise invalid(f"token id {wrong} is outside 0..{size - 1}", param)
+
+    def _check_room(self, sequence: Sequence) -> None:
+        """Refuse what the bounded queue cannot hold; called with the lock held."""
+        if self._closing:
+            raise unavailable("the engine is shutting down", "draining")
+        if sequence.spec.request_id in self._live:
+            raise invalid(f"request id {sequence.spec.request_id!r} is already running", "request_id")
+        waiting = len(self._live) - self._scheduler.running
+        if waiting >= self._queue_requests + self._scheduler.slots - self._scheduler.running:
+            raise overloaded(f"the queue holds {self._queue_requests} requests already")
+        if self._live and self._load_tokens + sequence.cost > self._queue_tokens:
+            raise overloaded(f"the queue holds {self._load_tokens} tokens of work already")
+
+    def _loop(self) -> None:
+        gc.freeze()
+        while self._take_in():
+            try:
+                self._step()
+            except Exception:
+                log.exception("a step failed; its sequences are ended")
+                self._fail_all()
+
+    def _take_in(self) -> bool:
+        """Wait for work, move the inbox to the scheduler; false when it is time to stop."""
+        with self._wake:
+            while not (self._inbox or self._cancelled or self._scheduler.has_work):
+                if self._closing:
+                    return False
+                self._wake.wait()
+                self._stepped_at = time.monotonic()
+            arrived, self._inbox = list(self._inbox), deque()
+            cancelled, self._cancelled = self._cancelled, set()
+            closing = self._closing
+        for sequence in arrived:
+            self._scheduler.add(sequence)
+            over = sequence.already_over()
+            if over is not None:
+                self._finish(sequence, over)
+        doomed = self._live.values() if closing else map(self._live.get, cancelled)
+        for sequence in [s for s in doomed if s is not None]:
+            self._finish(sequence, FinishReason.CANCELLED)
+        return True
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        for sequence in [s for s in self._scheduler.sequences() if _expired(s, now)]:
+            self._finish(sequence, FinishReason.DEADLINE)
+        if not self._scheduler.has_work:
+            return
+        result = self._runner.run(self._scheduler.next_batch(now))
+        if result.ready:
+            choices = sample(result.logits, [s.sampling_row() for s in result.ready], self._never)
+            now = time.monotonic()
+            for sequence, chosen in zip(result.ready, choices, strict=True):
+                if chosen is None:
+                    error = "the model's logits are not numbers"
+                    self._finish(sequence, FinishReason.ERROR, error)
+                elif sequence.append(chosen, now) is not None:
+                    self._forget(sequence)
+        self._steps += 1
+        self._stepped_at = time.monotonic()
+        self._rate.add(len(result.ready), self._stepped_at)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, error: str = "") -> None:
+        self._forget(sequence)
+        sequence.end(reason, time.monotonic(), error)
+
+    def _forget(self, sequence: Sequence) -> None:
+        """Free everything a sequence holds."""
+        self._scheduler.remove(sequence)
+        with self._wake:
+            del self._live[sequence.spec.request_id]
+            self._load_tokens -= sequence.cost
+
+    def _fail_all(self) -> None:
+        for sequence in list(self._scheduler.sequences()):
+            self._finish(sequence, FinishReason.ERROR, "the engine failed in this step")
+
+
+def _expired(sequence: Sequence, now: float) -> bool:
+    return sequence.spec.deadline is not None and now >= sequence.spec.deadline
+
+

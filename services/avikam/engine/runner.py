@@ -1,0 +1,63 @@
+"""One step on the device: a batch in, the logits that somebody needs out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avikam.engine.sampler import choice
+from avikam.engine.scheduler import Batch
+from avikam.engine.sequence import Sequence
+from avikam.model.attention.slots import SlotCache
+from avikam.model.transformer import Avikam1
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """``logits`` [len(ready), vocab]: the next-token logits of sequences fully computed."""
+
+    ready: tuple[Sequence, ...]
+    logits: Tensor
+
+
+class ModelRunner:
+    """The model and its slots."""
+
+    def __init__(self, model: Avikam1, cache: SlotCache) -> None:
+        self.model = model
+        self.cache = cache
+
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> StepResult:
+        """Compute the batch's tokens and advance its sequences."""
+        plan = batch.plan()
+        self.cache.begin(plan)
+        tokens = torch.tensor(batch.input_tokens(), dtype=torch.long)
+        hidden = self.model(tokens, plan.positions(), self.cache.attend)
+        ready, rows = list(batch.decoding), list(range(len(batch.decoding)))
+        row = len(rows)
+        for sequence, length in batch.chunks:
+            self._prompt_logprobs(sequence, hidden[row : row + length])
+            row += length
+            if length == sequence.pending:
+                ready.append(sequence)
+                rows.append(row - 1)
+        for sequence in batch.decoding:
+            sequence.computed += 1
+        for sequence, length in batch.chunks:
+            sequence.computed += length
+        return StepResult(tuple(ready), self.model.logits(hidden[rows]))
+
+    def _prompt_logprobs(self, sequence: Sequence, hidden: Tensor) -> None:
+        """Logprobs of prompt tokens that this chunk predicts: row i speaks of token i + 1."""
+        top = sequence.spec.sampling.prompt_logprobs
+        if top is None:
+            return
+        first = sequence.computed + 1
+        targets = sequence.spec.prompt[first : first + len(hidden)]
+        logits = self.model.logits(hidden[: len(targets)])
+        sequence.prompt_choices += [
+            choice(row, token, top) for row, token in zip(logits, targets, strict=True)
+        ]

@@ -1,0 +1,120 @@
+"""Who runs in the next step: one loop, no phases.
+
+Every step gives each running sequence its token and spends the rest of the token budget on
+prompts. A running sequence needs exactly one slot, so admission is a counter: nothing runs out
+in mid-flight and nothing is preempted.
+
+    waiting (by priority, then arrival) --free slot--> running --> finished
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from avikam.engine.sequence import Sequence
+from avikam.model.attention.plan import Chunk, StepPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step: ``decoding`` in slot order, then ``chunks`` (sequence, tokens of it)."""
+
+    decoding: tuple[Sequence, ...]
+    chunks: tuple[tuple[Sequence, int], ...]
+
+    def plan(self) -> StepPlan:
+        return StepPlan(
+            decode_slots=tuple(slot_of(s) for s in self.decoding),
+            decode_positions=tuple(s.computed for s in self.decoding),
+            chunks=tuple(Chunk(slot_of(s), s.computed, n) for s, n in self.chunks),
+        )
+
+    def input_tokens(self) -> list[int]:
+        tokens = [s.tokens[s.computed] for s in self.decoding]
+        for sequence, length in self.chunks:
+            tokens += sequence.tokens[sequence.computed : sequence.computed + length]
+        return tokens
+
+    def __iter__(self) -> Iterator[Sequence]:
+        yield from self.decoding
+        yield from (sequence for sequence, _ in self.chunks)
+
+
+def slot_of(sequence: Sequence) -> int:
+    """The slot of a running sequence."""
+    if sequence.slot is None:
+        raise RuntimeError(f"sequence {sequence.spec.request_id} runs without a slot")
+    return sequence.slot
+
+
+class Scheduler:
+    """Slots, the waiting queue and the running set."""
+
+    def __init__(self, slots: int, token_budget: int, longest_chunk: int) -> None:
+        if token_budget < slots:
+            raise ValueError(
+                f"token_budget {token_budget} is below slots {slots}: every running sequence "
+                "needs one token a step; raise token_budget or lower slots"
+            )
+        self.slots = slots
+        self._budget = token_budget
+        self._longest_chunk = longest_chunk
+        self._free = list(range(slots))
+        self._arrivals = count()
+        self._waiting: list[tuple[int, int, Sequence]] = []
+        self._running: dict[str, Sequence] = {}
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._waiting or self._running)
+
+    def sequences(self) -> Iterator[Sequence]:
+        """Everything not finished, running first."""
+        yield from self._running.values()
+        yield from (sequence for _, _, sequence in self._waiting)
+
+    def add(self, sequence: Sequence) -> None:
+        entry = (sequence.spec.priority, next(self._arrivals), sequence)
+        heapq.heappush(self._waiting, entry)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence and free its slot."""
+        if sequence.slot is None:
+            self._waiting = [entry for entry in self._waiting if entry[2] is not sequence]
+            heapq.heapify(self._waiting)
+            return
+        del self._running[sequence.spec.request_id]
+        heapq.heappush(self._free, sequence.slot)
+
+    def next_batch(self, now: float) -> Batch:
+        """Admit what fits and share out the token budget."""
+        while self._free and self._waiting:
+            sequence = heapq.heappop(self._waiting)[2]
+            sequence.start(heapq.heappop(self._free), now)
+            self._running[sequence.spec.request_id] = sequence
+        decoding = sorted((s for s in self._running.values() if s.pending == 1), key=slot_of)
+        return Batch(tuple(decoding), tuple(self._chunks(self._budget - len(decoding))))
+
+    def _chunks(self, budget: int) -> Iterator[tuple[Sequence, int]]:
+        """Prompts in order of admission; a cut chunk ends on a multiple of 64 where it can."""
+        for sequence in self._running.values():
+            if sequence.pending == 1:
+                continue
+            if budget <= 0:
+                return
+            length = min(sequence.pending, budget, self._longest_chunk)
+            if length < sequence.pending and length > 64:
+                length -= (sequence.computed + length) % 64
+            yield sequence, length
+            budget -= length

@@ -1,0 +1,145 @@
+"""One sequence from submission to its only end.
+
+    WAITING --slot--> RUNNING --finish--> done        (a finish may come in either state)
+
+    tokens     | prompt ............ | generated ...... |
+    computed   | keys and values in the slot ......|      pending = len(tokens) - computed
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from avikam.engine.detokenizer import Detokenizer
+from avikam.engine.interface import (
+    Delta,
+    Finish,
+    FinishReason,
+    SequenceSpec,
+    Sink,
+    Timings,
+    TokenChoice,
+)
+from avikam.engine.sampler import SamplingRow
+
+
+class Sequence:
+    """State of one request inside the engine; only the engine thread touches it."""
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        sink: Sink,
+        detokenizer: Detokenizer,
+        end_ids: frozenset[int],
+        limit: int,
+        now: float,
+    ) -> None:
+        self.spec = spec
+        self.slot: int | None = None
+        self.tokens = [*spec.prompt, *spec.generated]
+        self.computed = 0
+        self.prompt_choices: list[TokenChoice] = []
+        self._sink = sink
+        self._detokenizer = detokenizer
+        self._end_ids = end_ids
+        self._limit = limit
+        self._generated = Counter(spec.generated)
+        self._prompt = frozenset(spec.prompt)
+        self._queued_at = now
+        self._started_at = now
+        self._first_token_at: float | None = None
+        for index, token in enumerate(spec.generated):
+            self._detokenizer.feed(token, stops_count=self._past_minimum(index))
+
+    @property
+    def generated(self) -> int:
+        return len(self.tokens) - len(self.spec.prompt)
+
+    @property
+    def pending(self) -> int:
+        """Tokens whose keys and values are not in the slot yet."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def cost(self) -> int:
+        """Admission cost: prompt plus half of what may be generated."""
+        return len(self.spec.prompt) + self._limit // 2
+
+    def start(self, slot: int, now: float) -> None:
+        self.slot = slot
+        self._started_at = now
+
+    def already_over(self) -> FinishReason | None:
+        """Whether the tokens it was resumed with already end it."""
+        if self.spec.generated and self._ends(self.spec.generated[-1], self.generated - 1):
+            return FinishReason.STOP
+        return FinishReason.LENGTH if self.generated >= self._limit else None
+
+    def sampling_row(self) -> SamplingRow:
+        """What the sampler needs to choose the next token."""
+        params = self.spec.sampling
+        banned = tuple(self._end_ids) if self.generated < params.min_tokens else ()
+        return SamplingRow(
+            params=params,
+            seed=params.seed or 0,
+            position=len(self.tokens),
+            prompt=self._prompt,
+            generated=self._generated,
+            banned=banned,
+        )
+
+    def append(self, choice: TokenChoice, now: float) -> FinishReason | None:
+        """Take the next token, tell the client, and say whether the sequence is over."""
+        if self._first_token_at is None:
+            self._first_token_at = now
+        index = self.generated
+        self.tokens.append(choice.token)
+        self._generated[choice.token] += 1
+        reason = self._reason_after(choice.token, index)
+        text = ""
+        if not self._ends(choice.token, index):
+            text = self._detokenizer.feed(choice.token, stops_count=self._past_minimum(index))
+            if self._detokenizer.stop_match:
+                reason = FinishReason.STOP
+        choices = (choice,) if self.spec.sampling.logprobs is not None else ()
+        finish = None
+        if reason is not None:
+            if not self._detokenizer.stop_match:
+                text += self._detokenizer.finish()
+            finish = self._finish(reason, now)
+        self._sink(Delta(index, (choice.token,), text, choices, finish))
+        return reason
+
+    def end(self, reason: FinishReason, now: float, error: str = "") -> None:
+        """End without a further token: cancelled, too late, or failed."""
+        text = self._detokenizer.finish() if reason is not FinishReason.CANCELLED else ""
+        self._sink(Delta(self.generated, text=text, finish=self._finish(reason, now, error)))
+
+    def _past_minimum(self, index: int) -> bool:
+        return index + 1 >= self.spec.sampling.min_tokens
+
+    def _ends(self, token: int, index: int) -> bool:
+        return token in self._end_ids and self._past_minimum(index)
+
+    def _reason_after(self, token: int, index: int) -> FinishReason | None:
+        if self._ends(token, index):
+            return FinishReason.STOP
+        return FinishReason.LENGTH if index + 1 >= self._limit else None
+
+    def _finish(self, reason: FinishReason, now: float, error: str = "") -> Finish:
+        first = self._first_token_at or now
+        started = self._started_at if self.slot is not None else now
+        return Finish(
+            reason=reason,
+            prompt_tokens=len(self.spec.prompt),
+            completion_tokens=self.generated,
+            timings=Timings(
+                queue=started - self._queued_at,
+                prefill=max(0.0, first - started),
+                decode=max(0.0, now - first),
+            ),
+            stop_match=self._detokenizer.stop_match,
+            error=error,
+            prompt_choices=tuple(self.prompt_choices),
+        )
