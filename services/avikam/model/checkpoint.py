@@ -6,11 +6,12 @@
     generation_config.json   default sampling
     MODEL_CARD.md            what it is, from what, how good
     manifest.json            sha256 of every other file
+
+The manifest is written last: a folder that was cut off while being written never verifies.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +24,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avikam.model.config import ConfigError, ModelConfig
+from avikam.model.manifest import (
+    CONFIG,
+    MANIFEST,
+    TOKENIZER,
+    WEIGHTS,
+    manifest_problems,
+    sha256,
+    write_manifest,
+)
 from avikam.model.quantize import SCALE_SUFFIX
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
-GENERATION, CARD, MANIFEST = "generation_config.json", "MODEL_CARD.md", "manifest.json"
-REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, MANIFEST)
+GENERATION, CARD = "generation_config.json", "MODEL_CARD.md"
 
 
 class CheckpointError(ValueError):
@@ -62,7 +70,7 @@ def write_checkpoint(
     generation: Mapping[str, Any] | None = None,
     card: str = "",
 ) -> None:
-    """Write a complete folder; the manifest comes last, so a cut-off write never verifies."""
+    """Write a complete folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
@@ -75,13 +83,6 @@ def write_checkpoint(
     (folder / GENERATION).write_text(text, encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
     write_manifest(folder)
-
-
-def write_manifest(folder: Path) -> None:
-    """Record the sha256 of every file of the folder."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST)
-    manifest = {"files": {path.name: _sha256(path) for path in files}}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(folder: Path, verify: bool = True) -> Checkpoint:
@@ -99,22 +100,13 @@ def load_checkpoint(folder: Path, verify: bool = True) -> Checkpoint:
         config=config,
         weights=weights,
         generation=json.loads(generation.read_text("utf-8")) if generation.exists() else {},
-        digest=_sha256(folder / MANIFEST),
+        digest=sha256(folder / MANIFEST),
     )
 
 
 def verify_checkpoint(folder: Path) -> list[str]:
     """Everything that is wrong with a folder; empty when it can be served."""
-    if not folder.is_dir():
-        return ["the folder does not exist"]
-    missing = [name for name in REQUIRED if not (folder / name).is_file()]
-    if missing:
-        return [f"{name} is missing" for name in missing]
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
-        problems = _manifest_problems(folder, dict(manifest))
-    except (ValueError, KeyError, TypeError) as error:
-        return [f"{MANIFEST} is unreadable: {error}"]
+    problems = manifest_problems(folder)
     if problems:
         return problems
     try:
@@ -136,17 +128,6 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "generation": checkpoint.generation,
         "files": {path.name: path.stat().st_size for path in files},
     }
-
-
-def _manifest_problems(folder: Path, listed: dict[str, str]) -> list[str]:
-    problems = [f"{name} is not in {MANIFEST}" for name in REQUIRED[:-1] if name not in listed]
-    for name, digest in sorted(listed.items()):
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            problems.append(f"{name} is listed in {MANIFEST} but missing")
-        elif _sha256(path) != digest:
-            problems.append(f"{name} is corrupt: its sha256 differs from {MANIFEST}")
-    return problems
 
 
 def _read_config(folder: Path) -> ModelConfig:
@@ -196,8 +177,3 @@ def _tensor_problems(weights: Mapping[str, Tensor], config: ModelConfig) -> list
         elif name == base and tensor.dtype == torch.int8 and name + SCALE_SUFFIX not in weights:
             problems.append(f"int8 weight {name} has no {SCALE_SUFFIX[1:]}")
     return problems
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

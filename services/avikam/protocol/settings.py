@@ -102,6 +102,10 @@ class Loaded(Generic[S]):
     settings: S
     origins: Mapping[str, Origin]
 
+    def is_default(self, name: str) -> bool:
+        """Whether nobody set this value."""
+        return self.origins[name].source == "default"
+
 
 def load(
     cls: type[S],

@@ -1,0 +1,90 @@
+"""Child processes that are started again when they die, and always stopped.
+
+start -> running -> ended -> pause (0.5 s doubling to 30 s) -> running -> ...
+           |          |
+           |          +-- before the cluster was ready: StartError, nothing is tried again
+           +-- stop: SIGTERM, a grace, SIGKILL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+
+LONGEST_PAUSE = 30.0
+# A process that lived this long starts afresh with short pauses.
+HEALTHY_SECONDS = 60.0
+
+
+class StartError(Exception):
+    """A process ended while the cluster was starting; it has printed why."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"{name} {describe_exit(code)} while starting")
+        self.code = code
+
+
+def restart_pause(failures: int) -> float:
+    """Seconds to wait before start number ``failures`` + 1."""
+    return float(min(LONGEST_PAUSE, 0.5 * 2 ** max(0, failures - 1)))
+
+
+def describe_exit(code: int) -> str:
+    """An exit status in words; negative ones are signals."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+class Supervised:
+    """One child process. It ends when this program ends, however that happens (see lifeline)."""
+
+    def __init__(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.name = name
+        self._argv = argv
+        self._environ = environ
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Start the process in a session of its own: a terminal's Ctrl-C reaches only us."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._argv,
+            stdin=PIPE,
+            stdout=DEVNULL,
+            env=dict(self._environ),
+            start_new_session=True,
+        )
+
+    async def keep_running(self, ready: asyncio.Event, report: Callable[[str], None]) -> None:
+        """Wait for the process for ever, starting it again; before ``ready`` an end is final."""
+        failures = 0
+        while self._process is not None:
+            started = time.monotonic()
+            code = await self._process.wait()
+            if not ready.is_set():
+                raise StartError(self.name, code)
+            failures = 1 if time.monotonic() - started > HEALTHY_SECONDS else failures + 1
+            pause = restart_pause(failures)
+            report(f"{self.name} {describe_exit(code)}; starting it again in {pause:g} s")
+            await asyncio.sleep(pause)
+            await self.start()
+
+    async def stop(self, grace: float) -> None:
+        """Ask the process to drain; kill it after ``grace`` seconds."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), grace)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """End the process now."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
