@@ -29,6 +29,8 @@ class Limits:
     stop_token_ids: int = 64
     logit_bias: int = 300
     grammar_chars: int = 65_536
+    # Text that /tokenize reads, ids that /detokenize reads.
+    tokenize_chars: int = MIB
     model_name_chars: int = 128
     seed: int = 2**64 - 1
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 import avikam
+from avikam.engine.fault_plan import FaultPlan
 from avikam.protocol.settings import Port, Settings
 
 EMBEDDED_MODEL = "avikam1-nano"
@@ -46,12 +47,34 @@ class WorkerSettings(Settings):
     queue_tokens: int = Field(
         default=1_000_000, ge=0, description="Prompt tokens that may wait, all sequences together."
     )
+    drain_accept_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="How long a stopping worker still accepts what gateways send unaware.",
+    )
     drain_seconds: float = Field(
-        default=30.0, ge=0, description="How long a stopping worker lets sequences finish."
+        default=60.0,
+        ge=0,
+        description="How long a stopping worker lets sequences finish before it hands them over.",
+    )
+    stall_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="After this long without an engine step while work waits, health fails.",
+    )
+    worker_id: str = Field(
+        default="", description="Name in status, metrics and logs; host name and port by default."
     )
     engine: Literal["real", "fake"] = Field(
         default="real", description="fake answers from a plan instead of a model, for tests."
     )
-    plan: Path | None = Field(
-        default=None, description="YAML file of the fake engine's latencies and faults."
+    plan: str = Field(
+        default="",
+        description="The fake engine's pace and faults, e.g. ttft=20ms,tpot=2ms,die@17.",
     )
+
+    @field_validator("plan")
+    @classmethod
+    def _readable_plan(cls, plan: str) -> str:
+        FaultPlan.parse(plan)
+        return plan

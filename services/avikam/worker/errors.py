@@ -1,0 +1,105 @@
+"""The door of the worker's RPCs: what may be asked, and what a failure looks like from outside.
+
+bytes that are no message   INVALID_ARGUMENT, code invalid_protobuf
+ApiError                    its mapped code, message and trailers (see protocol.rpc_errors)
+anything else               INTERNAL with a fixed text; the log has the request id, the type and
+                            the place, never the exception's own text, which may quote a prompt
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.rpc_errors import status_code, trailers
+
+_log = logging.getLogger(__name__)
+
+Context = aio.ServicerContext[Any, Any]
+_Behaviour = Callable[[Any, Context], Awaitable[Any]]
+
+# A status travels in HTTP/2 headers, which have a bound.
+_DETAILS_CHARS = 2000
+INTERNAL_TEXT = "The worker failed on this request; its log has the request id."
+
+
+class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Decodes requests and ends failed calls, for every unary-request method of the server."""
+
+    def __init__(self, on_refusal: Callable[[str], None]) -> None:
+        self._on_refusal = on_refusal
+        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(  # type: ignore[override]  # an unknown method has no handler
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        if details.method in self._guarded:
+            return self._guarded[details.method]
+        handler = await continuation(details)
+        if handler is None or handler.request_streaming:
+            return handler
+        guarded = self._guard(handler)
+        self._guarded[details.method] = guarded
+        return guarded
+
+    def _guard(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._guarded_call(handler.unary_stream, handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._guarded_call(handler.unary_unary, handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _guarded_call(self, behaviour: Any, deserialize: Any) -> Any:
+        async def call(data: bytes, context: Context) -> Any:
+            request = None
+            try:
+                request = deserialize(data)
+                return await behaviour(request, context)
+            except aio.AbortError:
+                raise
+            except DecodeError:
+                await self._abort(context, _NOT_A_MESSAGE)
+            except ApiError as error:
+                await self._abort(context, error)
+            except Exception as error:  # the last door before the network
+                _log_failure(error, getattr(request, "request_id", ""))
+                await self._abort(context, ApiError(500, INTERNAL_TEXT, "internal_error"))
+
+        return call
+
+    async def _abort(self, context: Context, error: ApiError) -> None:
+        self._on_refusal(error.code)
+        metadata = (*trailers(error), *error.headers.items())
+        await context.abort(status_code(error), error.message[:_DETAILS_CHARS], metadata)
+
+
+_NOT_A_MESSAGE = invalid(
+    "The request is not a message of this method; check the client's protocol.",
+    None,
+    "invalid_protobuf",
+)
+
+
+def _log_failure(error: Exception, request_id: str) -> None:
+    places = "".join(traceback.format_tb(error.__traceback__))
+    _log.error(
+        "%s while serving a request\n%s",
+        type(error).__name__,
+        places,
+        extra={"request_id": request_id},
+    )

@@ -1,0 +1,58 @@
+"""One Generate call, from the request to the last frame.
+
+request ─► checked spec ─► engine.submit ─► `accepted` ─► frames and heartbeats ─► `finish`
+               │                │                              │
+            ApiError         ApiError            client gone, deadline, hand-over: engine.cancel
+"""
+
+from __future__ import annotations
+
+from avikam.engine.interface import Engine, SequenceSpec
+from avikam.v1 import worker_pb2
+from avikam.worker.errors import Context
+from avikam.worker.frames import FrameWriter
+from avikam.worker.metrics import WorkerMetrics
+from avikam.worker.streams import Stream, Streams, handed_over
+from avikam.worker.wire import sequence_spec
+
+
+class Generation:
+    """Runs sequences of one engine as streams."""
+
+    def __init__(self, engine: Engine, streams: Streams, metrics: WorkerMetrics) -> None:
+        self._engine = engine
+        self._streams = streams
+        self._metrics = metrics
+
+    async def run(self, request: worker_pb2.SequenceRequest, context: Context) -> None:
+        """Serve one request; every way out leaves nothing behind in the engine."""
+        key = self._streams.next_key(request.request_id)
+        spec = await sequence_spec(request, self._engine, key, context.time_remaining())
+        with self._streams.open(key) as stream:
+            self._engine.submit(spec, stream.box.put)
+            try:
+                await self._stream(
+                    stream, spec, FrameWriter(self._engine, request.attempt), context
+                )
+            finally:
+                # A sequence that has finished is unknown to the engine, and ignored.
+                self._engine.cancel(key)
+
+    async def _stream(
+        self, stream: Stream, spec: SequenceSpec, writer: FrameWriter, context: Context
+    ) -> None:
+        account = self._metrics.account(spec)
+        await context.write(writer.accepted(spec))
+        index, ended = len(spec.generated), False
+        while not ended:
+            deltas = await stream.box.take()
+            for frame in writer.frames(deltas):
+                await context.write(frame)
+            if deltas:
+                index = deltas[-1].first_index + len(deltas[-1].tokens)
+                ended = account.add(deltas)
+            elif stream.leaving:
+                raise handed_over()
+            else:
+                await context.write(writer.heartbeat(index))
+            self._streams.wrote(stream)

@@ -1,0 +1,89 @@
+"""``avikam.v1.WorkerService``: each method finds its engine and says what it has to say."""
+
+from __future__ import annotations
+
+import asyncio
+
+from avikam.engine.interface import Engine
+from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.limits import LIMITS
+from avikam.v1 import generation_pb2, worker_pb2, worker_pb2_grpc
+from avikam.worker.errors import Context
+from avikam.worker.generate import Generation
+from avikam.worker.metrics import WorkerMetrics
+from avikam.worker.status import StatusBoard
+from avikam.worker.streams import Streams
+from avikam.worker.wire import check_ids, checked_form, encode
+
+
+class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
+    """The worker's side of the contract with the gateway. Methods have the protocol's names.
+
+    Streams are coroutines that write, not generators: a cancelled call then ends inside its write,
+    where a generator would wait for the garbage collector with its slot still taken.
+    """
+
+    def __init__(self, board: StatusBoard, streams: Streams, metrics: WorkerMetrics) -> None:
+        self._board = board
+        self._streams = streams
+        self._metrics = metrics
+
+    async def Generate(  # type: ignore[override]  # noqa: N802
+        self, request: worker_pb2.SequenceRequest, context: Context
+    ) -> None:
+        engine = self._board.engine_for_new_work()
+        await Generation(engine, self._streams, self._metrics).run(request, context)
+
+    async def WatchStatus(  # type: ignore[override]  # noqa: N802
+        self, request: worker_pb2.WatchStatusRequest, context: Context
+    ) -> None:
+        async for status in self._board.watch():
+            await context.write(status)
+
+    async def Tokenize(  # noqa: N802
+        self, request: worker_pb2.TokenizeRequest, context: Context
+    ) -> worker_pb2.TokenizeResponse:
+        engine = self._board.engine_or_refuse()
+        checked_form(request.prompt, "", engine, LIMITS.tokenize_chars)
+        return await asyncio.to_thread(_tokenize, request, engine)
+
+    async def Detokenize(  # noqa: N802
+        self, request: worker_pb2.DetokenizeRequest, context: Context
+    ) -> worker_pb2.DetokenizeResponse:
+        engine = self._board.engine_or_refuse()
+        if len(request.token_ids) > LIMITS.tokenize_chars:
+            raise invalid(
+                f"{len(request.token_ids)} token ids, at most {LIMITS.tokenize_chars}", "token_ids"
+            )
+        check_ids(request.token_ids, engine.model.vocab_size, "token_ids")
+        text = await asyncio.to_thread(engine.decode, request.token_ids)
+        return worker_pb2.DetokenizeResponse(text=text)
+
+    async def LoadAdapter(  # noqa: N802
+        self, request: worker_pb2.LoadAdapterRequest, context: Context
+    ) -> worker_pb2.LoadAdapterResponse:
+        raise _no_adapters()
+
+    async def UnloadAdapter(  # noqa: N802
+        self, request: worker_pb2.UnloadAdapterRequest, context: Context
+    ) -> worker_pb2.UnloadAdapterResponse:
+        raise _no_adapters()
+
+
+def _tokenize(request: worker_pb2.TokenizeRequest, engine: Engine) -> worker_pb2.TokenizeResponse:
+    ids = _ids(request.prompt, request.add_special_tokens, engine)
+    return worker_pb2.TokenizeResponse(
+        token_ids=ids,
+        pieces=[engine.piece(token) for token in ids],
+        max_model_len=engine.model.max_model_len,
+    )
+
+
+def _ids(prompt: generation_pb2.Prompt, framed: bool, engine: Engine) -> list[int]:
+    if prompt.HasField("text") and not framed:
+        return engine.encode_plain(prompt.text)
+    return encode(prompt, "", engine)
+
+
+def _no_adapters() -> ApiError:
+    return ApiError(501, "This worker's engine has no adapters.", "unsupported", "adapter")

@@ -1,0 +1,125 @@
+"""From a request message to what the engine takes: the worker's own look at every field."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from avikam.engine.interface import Engine, EngineModel, SequenceSpec
+from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.requests import LANGUAGES, check_prompt
+from avikam.protocol.sampling import SamplingParams
+from avikam.protocol.validation import check_sampling
+from avikam.protocol.wire import ROLES, given_sampling
+from avikam.v1 import generation_pb2, worker_pb2
+
+# A drawn seed survives a client that keeps numbers in doubles.
+_SEED_BITS = 53
+# No honest text needs more characters than this per token; what has more is refused unread.
+_CHARACTERS_PER_TOKEN = 64
+# Longer texts are encoded beside the event loop.
+_ENCODE_INLINE_CHARACTERS = 4096
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{0,128}")
+
+_ROLE_NAMES = {number: name for name, number in ROLES.items()}
+
+
+async def sequence_spec(
+    request: worker_pb2.SequenceRequest, engine: Engine, key: str, remaining: float | None
+) -> SequenceSpec:
+    """The checked request as the engine takes it, under the engine's own ``key``.
+
+    ``remaining`` is the RPC's time in seconds. Raises :class:`ApiError` for the first problem.
+    """
+    if not _REQUEST_ID.fullmatch(request.request_id):
+        raise invalid("request_id must be at most 128 printable ASCII characters", "request_id")
+    sampling = sampling_params(request.sampling, engine.model)
+    generated = tuple(request.generated)
+    _check_generated(generated, sampling, engine.model)
+    return SequenceSpec(
+        request_id=key,
+        prompt=tuple(await prompt_ids(request.prompt, request.language, engine)),
+        sampling=sampling,
+        generated=generated,
+        adapter=request.adapter,
+        tenant=request.tenant,
+        priority=request.priority,
+        deadline=None if remaining is None else time.monotonic() + remaining,
+    )
+
+
+def sampling_params(message: generation_pb2.SamplingParams, model: EngineModel) -> SamplingParams:
+    """What the message gives, the model's defaults for the rest, and a drawn seed if need be."""
+    params = check_sampling(replace(model.default_sampling, **given_sampling(message)))
+    for name in ("logit_bias", "stop_token_ids"):
+        check_ids(getattr(params, name), model.vocab_size, name)
+    if params.seed is None:
+        params = replace(params, seed=secrets.randbits(_SEED_BITS))
+    return params
+
+
+def _check_generated(
+    generated: tuple[int, ...], sampling: SamplingParams, model: EngineModel
+) -> None:
+    check_ids(generated, model.vocab_size, "generated")
+    if sampling.max_tokens is not None and len(generated) > sampling.max_tokens:
+        raise invalid(
+            f"generated has {len(generated)} tokens, max_tokens is {sampling.max_tokens}",
+            "generated",
+        )
+
+
+def check_ids(ids: Iterable[int], vocab_size: int, param: str) -> None:
+    """Raise when an id is outside the vocabulary."""
+    highest = max(ids, default=0)
+    if highest >= vocab_size:
+        raise invalid(f"{param} has token id {highest}, must be below {vocab_size}", param)
+
+
+async def prompt_ids(prompt: generation_pb2.Prompt, language: str, engine: Engine) -> Sequence[int]:
+    """Ids of a prompt in any of its forms, ready for the engine."""
+    max_model_len = engine.model.max_model_len
+    characters = checked_form(prompt, language, engine, _CHARACTERS_PER_TOKEN * max_model_len)
+    if characters <= _ENCODE_INLINE_CHARACTERS:
+        return encode(prompt, language, engine)
+    return await asyncio.to_thread(encode, prompt, language, engine)
+
+
+def checked_form(
+    prompt: generation_pb2.Prompt, language: str, engine: Engine, most_characters: int
+) -> int:
+    """Check what shows before the tokenizer has run; returns the number of characters."""
+    check_prompt(prompt)
+    if language not in LANGUAGES:
+        raise invalid(f"language is {language[:16]!r}, must be fr or en", "language")
+    if language and not prompt.HasField("text"):
+        raise invalid("language goes with a text prompt; leave it out", "language")
+    check_ids(prompt.tokens.ids, engine.model.vocab_size, "prompt")
+    characters = len(prompt.text) + sum(len(turn.content) for turn in prompt.chat.messages)
+    if characters > most_characters:
+        raise _too_long(characters, most_characters, engine.model.max_model_len)
+    return characters
+
+
+def _too_long(characters: int, most: int, max_model_len: int) -> ApiError:
+    return ApiError(
+        400,
+        f"This model's maximum context length is {max_model_len} tokens, and at most {most} "
+        f"characters are read. However, your prompt has {characters}. Please reduce its length.",
+        "context_length_exceeded",
+        "prompt",
+    )
+
+
+def encode(prompt: generation_pb2.Prompt, language: str, engine: Engine) -> list[int]:
+    """Ids of a checked prompt, with the frame that a generation has."""
+    if prompt.HasField("tokens"):
+        return list(prompt.tokens.ids)
+    if prompt.HasField("text"):
+        return engine.encode(prompt.text, language or None)
+    turns = [(_ROLE_NAMES[turn.role], turn.content) for turn in prompt.chat.messages]
+    return engine.encode_chat(turns)
