@@ -14,10 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from avikam.engine import fake_text
-from avikam.engine.fake_reader import Passage, SequenceReader
+from avikam.engine.fake_reader import Passage, PlainReader, StoppingReader, reader_for
 from avikam.engine.fault_plan import INJECTED, Fault, FaultKind, FaultPlan
 from avikam.engine.interface import (
     Delta,
@@ -30,6 +30,7 @@ from avikam.engine.interface import (
     Timings,
     TokenChoice,
 )
+from avikam.engine.rate import TokenRate
 from avikam.protocol.errors import context_overflow, invalid, overloaded, unavailable
 from avikam.protocol.sampling import SamplingParams
 
@@ -40,6 +41,8 @@ _PULSE = 0.1
 # Without a pace, a sequence gets this many tokens a step.
 _BURST = fake_text.BLOCK
 _NOTHING = Passage((), "")
+# An injected end: what was held back stays unsaid, the next engine will say it.
+_ABANDONED = Passage((), "", stopped=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +53,7 @@ class _Sequence:
     sink: Sink
     index: int
     end: int
-    reader: SequenceReader
+    reader: PlainReader | StoppingReader
     faults: deque[Fault]
     tpot: float
     cost: int
@@ -59,21 +62,6 @@ class _Sequence:
     first: float = 0.0
     due: float = 0.0
     ended: bool = False
-
-
-@dataclass(slots=True)
-class _Rate:
-    """Tokens per second over windows of a second."""
-
-    value: float = 0.0
-    since: float = field(default_factory=time.monotonic)
-    tokens: int = 0
-
-    def add(self, tokens: int, now: float) -> None:
-        self.tokens += tokens
-        if now - self.since >= 1.0:
-            self.value = self.tokens / (now - self.since)
-            self.since, self.tokens = now, 0
 
 
 class FakeEngine:
@@ -106,8 +94,9 @@ class FakeEngine:
         self._serial = itertools.count()
         self._ordinals = itertools.count(1)
         self._steps = 0
+        self._made = 0
         self._last_step = time.monotonic()
-        self._rate = _Rate()
+        self._rate = TokenRate()
         self._thread = threading.Thread(target=self._loop, name="fake-engine", daemon=True)
         self._thread.start()
 
@@ -141,15 +130,15 @@ class FakeEngine:
 
     def stats(self) -> EngineStats:
         with self._wake:
-            busy = bool(self._sequences)
+            now, busy = time.monotonic(), bool(self._sequences)
             return EngineStats(
                 slots_total=self._slots,
                 slots_used=self._running,
                 waiting=self._waiting_count,
                 load_tokens=self._load,
                 step=self._steps,
-                stalled_seconds=time.monotonic() - self._last_step if busy else 0.0,
-                tokens_per_second=self._rate.value if busy else 0.0,
+                stalled_seconds=now - self._last_step if busy else 0.0,
+                tokens_per_second=self._rate.per_second(now),
                 queue_limit=self._queue_requests,
                 alive=self._thread.is_alive(),
             )
@@ -213,7 +202,7 @@ class FakeEngine:
             sink=sink,
             index=start,
             end=end,
-            reader=SequenceReader(spec.sampling),
+            reader=reader_for(spec.sampling),
             faults=deque(fault for fault in faults if fault.at >= start),
             tpot=self._plan.tpot,
             cost=len(spec.prompt) + end // 2,
@@ -277,6 +266,8 @@ class FakeEngine:
         for sequence in due:
             if not sequence.ended:
                 self._advance(sequence, now)
+        self._rate.add(self._made, now)
+        self._made = 0
         self._count_step()
 
     def _advance(self, sequence: _Sequence, now: float) -> None:
@@ -301,7 +292,7 @@ class FakeEngine:
 
     def _replay(self, sequence: _Sequence) -> bool:
         """Read the resumed tokens; whether there is anything left to generate."""
-        passage = sequence.reader.read(list(sequence.spec.generated))
+        passage = sequence.reader.read(sequence.spec.generated)
         nothing = Passage((), "", passage.stopped, passage.stop_match)
         if passage.stopped:
             self._finish(sequence, FinishReason.STOP, nothing)
@@ -316,7 +307,7 @@ class FakeEngine:
         count = len(passage.tokens)
         sequence.index += count
         sequence.due += count * sequence.tpot
-        self._rate.add(count, now)
+        self._made += count
         if passage.stopped:
             self._finish(sequence, FinishReason.STOP, passage)
         elif sequence.index >= sequence.end:
@@ -388,7 +379,8 @@ class FakeEngine:
             case FaultKind.NAN:
                 self._finish(sequence, FinishReason.ERROR, error="numerical_error")
             case _:
-                self._finish(sequence, FinishReason.ERROR, error=INJECTED + fault.kind.value)
+                error = INJECTED + fault.kind.value
+                self._finish(sequence, FinishReason.ERROR, _ABANDONED, error)
 
     def _hang(self) -> None:
         """Stop the loop, not the callers: submitting and looking go on, steps do not."""

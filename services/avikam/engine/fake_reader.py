@@ -1,11 +1,13 @@
-"""Text and end of a fake sequence: whole characters, stop strings, stop tokens, resume."""
+"""Text and end of a fake sequence: whole characters, stop strings and tokens, resume."""
 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avikam.engine.fake_text import TOKEN_BYTES, decode, join_bytes
+from avikam.engine import fake_text
+from avikam.engine.detokenizer import Detokenizer
 from avikam.protocol.sampling import SamplingParams
 
 
@@ -19,73 +21,62 @@ class Passage:
     stop_match: str = ""
 
 
-class SequenceReader:
-    """Reads a sequence's tokens in order, in groups of any size.
+class _Vocabulary:
+    """The fake vocabulary as the detokenizer sees it: every byte counts, wherever it stands."""
 
-    The joined text after each token is a function of the tokens so far, not of how they were
-    grouped: a resumed sequence that reads its tokens again goes on exactly where the first left
-    off. Before ``min_tokens`` nothing stops.
-    """
+    token_bytes: Sequence[bytes] = fake_text.TOKEN_BYTES
+
+    def starts_turn(self, token: int) -> bool:
+        return False
+
+
+_VOCABULARY = _Vocabulary()
+
+
+class PlainReader:
+    """Reads a sequence that nothing ends early: all tokens of a step in one go."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def read(self, tokens: Sequence[int]) -> Passage:
+        """The text of ``tokens``, as far as it is whole characters."""
+        return Passage(tuple(tokens), self._decoder.decode(fake_text.join_bytes(tokens)))
+
+    def flush(self) -> str:
+        """What is left of a character."""
+        return self._decoder.decode(b"", final=True)
+
+
+class StoppingReader:
+    """Reads a sequence token by token, with the real detokenizer, until one ends it."""
 
     def __init__(self, sampling: SamplingParams) -> None:
-        self._sampling = sampling
-        self._text = _CertainText(sampling.stop)
-        self._index = 0
-        self._plain = not sampling.stop and not sampling.stop_token_ids
+        self._detokenizer = Detokenizer(_VOCABULARY, fake_text.BOS, sampling.stop)
+        self._ends = frozenset(sampling.stop_token_ids)
+        self._min_tokens = sampling.min_tokens
+        self._count = 0
 
-    def read(self, tokens: list[int]) -> Passage:
-        """The text of ``tokens``, cut at the token that ends the sequence."""
-        if self._plain:
-            return Passage(tuple(tokens), self._text.push(join_bytes(tokens)))
+    def read(self, tokens: Sequence[int]) -> Passage:
+        """The text of ``tokens``, cut after the token that ends the sequence."""
         text = ""
         for count, token in enumerate(tokens, start=1):
-            self._index += 1
-            armed = self._index > self._sampling.min_tokens
-            if armed and token in self._sampling.stop_token_ids:
-                text += self._text.flush()
-                return Passage(tuple(tokens[:count]), text, True, decode([token]))
-            text += self._text.push(TOKEN_BYTES[token], armed=armed)
-            if self._text.match:
-                return Passage(tuple(tokens[:count]), text, True, self._text.match)
+            self._count += 1
+            past_minimum = self._count >= self._min_tokens
+            if token in self._ends and past_minimum:
+                text += self.flush()
+                return Passage(tuple(tokens[:count]), text, True, fake_text.decode([token]))
+            text += self._detokenizer.feed(token, stops_count=past_minimum)
+            if self._detokenizer.stop_match:
+                return Passage(tuple(tokens[:count]), text, True, self._detokenizer.stop_match)
         return Passage(tuple(tokens), text)
 
     def flush(self) -> str:
         """What was held back, when the sequence ends for another reason than a stop."""
-        return self._text.flush()
+        return self._detokenizer.finish()
 
 
-class _CertainText:
-    """Whole characters, and never what may turn out to begin a stop string."""
-
-    def __init__(self, stop: tuple[str, ...] = ()) -> None:
-        self._stop = stop
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
-        self.match = ""
-
-    def push(self, data: bytes, *, armed: bool = True) -> str:
-        """Take one token's bytes (any number of tokens' when there are no stop strings)."""
-        text = self._held + self._decoder.decode(data)
-        if not self._stop or not armed:
-            return text
-        found = [(text.find(stop), stop) for stop in self._stop if stop in text]
-        if found:
-            position, self.match = min(found)
-            self._held = ""
-            return text[:position]
-        keep = max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def flush(self) -> str:
-        """What is held back; half a character becomes U+FFFD."""
-        text, self._held = self._held + self._decoder.decode(b"", final=True), ""
-        return text
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` that begins ``stop``."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
+def reader_for(sampling: SamplingParams) -> PlainReader | StoppingReader:
+    """The cheapest reader that honours the request."""
+    stops = sampling.stop or sampling.stop_token_ids
+    return StoppingReader(sampling) if stops else PlainReader()
