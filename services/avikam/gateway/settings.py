@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field
 
 from avikam.protocol.settings import Addresses, Port, Settings
@@ -10,7 +13,10 @@ from avikam.protocol.settings import Addresses, Port, Settings
 class GatewaySettings(Settings):
     """The numbers a gateway runs with; see :mod:`avikam.protocol.settings` for their sources."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on; other than loopback it needs a key file.",
+    )
     http_port: Port = Field(default=8000, description="Port of the REST API; 0 takes a free one.")
     grpc_port: Port | None = Field(
         default=None, description="Port of the public gRPC API; off by default."
@@ -18,9 +24,89 @@ class GatewaySettings(Settings):
     metrics_port: Port | None = Field(
         default=None, description="Own port for /metrics; off serves it on the REST port."
     )
-    workers: Addresses = Field(
-        default=("127.0.0.1:50051",), description="Workers as host:port, separated by commas."
-    )
     drain_seconds: float = Field(
         default=30.0, ge=0, description="How long a stopping gateway lets requests finish."
+    )
+    drain_notice_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="How long a stopping gateway still accepts requests while it is unready.",
+    )
+    access_log: bool = Field(default=False, description="Log every request, not only failed ones.")
+    docs: bool = Field(default=True, description="Serve /docs and /openapi.json.")
+
+    # Workers
+    workers: Addresses = Field(
+        default=("127.0.0.1:50051",),
+        description="Workers as host:port, separated by commas; dns:NAME:PORT takes every address "
+        "of a name.",
+    )
+    discovery_seconds: float = Field(
+        default=2.0, gt=0, description="How often DNS names of workers are looked up."
+    )
+    routing: Literal["affinity", "least_cost", "round_robin", "power_of_two"] = Field(
+        default="affinity", description="How a worker is chosen."
+    )
+    lenient_model_name: bool = Field(
+        default=False, description="Take unknown model names for the server's model."
+    )
+    heartbeat_seconds: float = Field(
+        default=3.0, gt=0, description="Silence of a worker's engine after which it is given up."
+    )
+
+    # Time
+    request_timeout_seconds: float = Field(
+        default=300.0, gt=0, description="Deadline of a request that names none."
+    )
+    max_request_timeout_seconds: float = Field(
+        default=600.0, gt=0, description="Longest deadline a request may name."
+    )
+    first_worker_seconds: float = Field(
+        default=30.0, ge=0, description="How long requests wait for a first worker to be ready."
+    )
+
+    # Retries
+    retries: int = Field(default=3, ge=0, description="Charged retries of a request.")
+    retry_pause_seconds: float = Field(
+        default=0.5, ge=0, description="Pause before a charged retry, give or take 20 %."
+    )
+    retry_budget: float = Field(
+        default=0.1, ge=0, description="Charged retries per request of the last ten seconds."
+    )
+    resumes: int = Field(
+        default=3, ge=0, description="Times a started request may continue on another worker."
+    )
+
+    # Admission
+    queue_requests: int = Field(
+        default=1024, ge=0, description="Sequences that may wait in the gateway."
+    )
+    queue_tokens: int = Field(
+        default=1_000_000, ge=0, description="Estimated tokens that may wait in the gateway."
+    )
+    batch_concurrency: int = Field(
+        default=32, ge=1, description="Sequences of one request that run at once."
+    )
+    max_requests: int = Field(
+        default=4096, ge=1, description="Requests in the gateway; more are refused unread."
+    )
+
+    # Guard
+    max_connections: int = Field(default=2000, ge=1, description="Open HTTP connections.")
+    max_connections_per_client: int = Field(
+        default=2000, ge=1, description="Open HTTP connections of one address."
+    )
+    header_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="How long a client may take to send its headers."
+    )
+    body_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="How long a client may take to send its body."
+    )
+    slow_client_seconds: float = Field(
+        default=30.0, gt=0, description="How long a stream waits for a client that stopped reading."
+    )
+
+    # Access
+    keys: Path | None = Field(
+        default=None, description="Key file; off serves loopback clients without keys."
     )

@@ -1,0 +1,100 @@
+"""Lets a sequence start when some worker has room; else it waits, in bounded numbers.
+
+room > 0 and free   ->  starts
+room > 0, all taken ->  waits its tenant's turn; 429 when the queue is full or too slow
+no worker ready     ->  waits for the first one; 503 when none comes
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from avikam.gateway.admission.fair_queue import FairQueue
+from avikam.gateway.resilience.failures import deadline_exceeded, no_worker_ready
+from avikam.protocol.errors import ApiError, overloaded
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """How much may wait, and how long (seconds)."""
+
+    requests: int = 1024
+    tokens: int = 1_000_000
+    first_worker: float = 30.0
+
+
+class Admission:
+    """``room`` tells how many sequences all ready workers take at once."""
+
+    def __init__(self, room: Callable[[], int], limits: AdmissionLimits, clock: Clock) -> None:
+        self._room = room
+        self._limits = limits
+        self._clock = clock
+        self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
+        self.running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Sequences in the queue."""
+        return len(self._queue)
+
+    async def enter(self, tenant: str, cost: int, deadline: float) -> None:
+        """Returns when the sequence may start; every return needs a :meth:`leave`."""
+        if not self._queue and self.running < self._room():
+            self.running += 1
+            return
+        self._check_queue(cost)
+        await self._wait(tenant, cost, deadline)
+
+    def leave(self) -> None:
+        """A sequence ended."""
+        self.running -= 1
+        if self._queue:
+            self.let_in()
+
+    def let_in(self) -> None:
+        """Start whoever has room now; called when a sequence ends or the pool changes."""
+        room = self._room()
+        while self.running < room and (turn := self._queue.pop()) is not None:
+            if not turn.done():
+                self.running += 1
+                turn.set_result(None)
+
+    def _check_queue(self, cost: int) -> None:
+        if len(self._queue) >= self._limits.requests:
+            raise overloaded(f"{len(self._queue)} sequences are waiting; send it again later.")
+        if self._queue and self._queue.cost + cost > self._limits.tokens:
+            raise overloaded(f"{self._queue.cost} tokens are waiting; send it again later.")
+
+    async def _wait(self, tenant: str, cost: int, deadline: float) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.push(tenant, cost, turn)
+        try:
+            async with asyncio.timeout(self._patience(deadline)):
+                await turn
+        except BaseException as error:
+            self._give_up(tenant, turn)
+            if isinstance(error, TimeoutError):
+                raise self._too_late(deadline) from None
+            raise
+
+    def _patience(self, deadline: float) -> float:
+        remaining = deadline - self._clock()
+        return remaining if self._room() else min(remaining, self._limits.first_worker)
+
+    def _give_up(self, tenant: str, turn: asyncio.Future[None]) -> None:
+        """Leave the queue; a turn that came in the same moment goes to the next one."""
+        self._queue.remove(tenant, turn)
+        if turn.done() and not turn.cancelled():
+            self.leave()
+
+    def _too_late(self, deadline: float) -> ApiError:
+        if not self._room():
+            return no_worker_ready()
+        return (
+            deadline_exceeded() if self._clock() >= deadline else overloaded("The queue is slow.")
+        )

@@ -1,0 +1,92 @@
+"""A client's request on its way through the gateway, and the sequences it becomes."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.workers.pool import Target
+from avikam.protocol.requests import GenerationRequest
+from avikam.v1 import generation_pb2 as pb
+from avikam.v1 import worker_pb2
+
+# What the gateway assumes of an answer whose length the model chooses.
+_USUAL_ANSWER = 256
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """A validated request, and what the handler found out about it.
+
+    ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
+    client chose it. ``model`` (a model's or an adapter's name) and ``journals`` (one per answer, in
+    order) are there once the request has been routed.
+    """
+
+    id: str
+    request: GenerationRequest
+    deadline: float
+    own_deadline: bool = False
+    tenant: str = ""
+    priority: int = 0
+    model: str = ""
+    journals: list[Journal] = field(default_factory=list)
+
+
+def sequences(
+    generation: Generation, model: str, adapter: str, rng: random.Random
+) -> Iterator[tuple[Journal, Target]]:
+    """Every prompt ``n`` times. The answers to one prompt have seeds in a row.
+
+    A seed the client did not give is drawn here, so that any worker continues the same noise;
+    53 bits survive clients that keep numbers in doubles.
+    """
+    request = generation.request
+    several = request.n > 1 or len(request.prompts) > 1
+    seeded = request.sampling.HasField("seed")
+    for prompt_index, prompt in enumerate(request.prompts):
+        target = Target(model, adapter, prefix_key(prompt), cost(prompt, request.sampling))
+        for choice in range(request.n):
+            suffix = f"-{prompt_index}-{choice}" if several else ""
+            message = worker_pb2.SequenceRequest(
+                request_id=generation.id + suffix,
+                prompt=prompt,
+                sampling=request.sampling,
+                adapter=adapter,
+                tenant=generation.tenant,
+                priority=generation.priority,
+                language=request.language,
+            )
+            seed = request.sampling.seed + choice if seeded else rng.getrandbits(53)
+            message.sampling.seed = seed % 2**64
+            yield Journal(message, prompt_index, choice), target
+
+
+def prefix_key(prompt: pb.Prompt) -> int:
+    """Equal for prompts that begin alike: a document's first characters, a chat's first turns."""
+    match prompt.WhichOneof("form"):
+        case "chat":
+            start = "\0".join(turn.content[:256] for turn in prompt.chat.messages[:2])
+        case "tokens":
+            start = str(prompt.tokens.ids[:64])
+        case _:
+            start = prompt.text[:256]
+    return zlib.crc32(start.encode())
+
+
+def cost(prompt: pb.Prompt, sampling: pb.SamplingParams) -> int:
+    """Tokens it will probably take: the prompt and half of what may be generated."""
+    match prompt.WhichOneof("form"):
+        case "tokens":
+            length = len(prompt.tokens.ids)
+        case "chat":
+            length = sum(len(turn.content) for turn in prompt.chat.messages)
+            length //= _CHARACTERS_PER_TOKEN
+        case _:
+            length = len(prompt.text) // _CHARACTERS_PER_TOKEN
+    answer = sampling.max_tokens if sampling.HasField("max_tokens") else _USUAL_ANSWER
+    return length + answer // 2

@@ -1,0 +1,110 @@
+"""The life of a request, on one page.
+
+parse, validate            the API's door: http/ and api/, or grpc_service
+  └► breaker               503 while the pool recovers
+      └► model             404 for a name nobody serves; waits for a first worker
+          └► sequences     every prompt n times, each with its journal
+              └► runner    admit, route, attempt, recover: sequence_runner
+                  └► frames, in the order they come, for the API to encode
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from avikam.gateway.fan_out import merge
+from avikam.gateway.generation import Generation, sequences
+from avikam.gateway.resilience.breaker import Breaker, Ticket
+from avikam.gateway.resilience.failures import circuit_open
+from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.resilience.retry_budget import RetryBudget
+from avikam.gateway.sequence_runner import Run, SequenceRunner
+from avikam.gateway.workers.catalog import Catalog
+from avikam.protocol.errors import ApiError
+from avikam.v1 import worker_pb2
+
+News = tuple[Journal, worker_pb2.SequenceFrame]
+
+
+class Handler:
+    """Serves generations of every door."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        runner: SequenceRunner,
+        breaker: Breaker,
+        budget: RetryBudget,
+        rng: random.Random,
+        batch_concurrency: int,
+    ) -> None:
+        self._catalog = catalog
+        self._runner = runner
+        self._breaker = breaker
+        self._budget = budget
+        self._rng = rng
+        self._batch_concurrency = batch_concurrency
+
+    async def collect(self, generation: Generation) -> list[Journal]:
+        """Run to the end; the journals are the answers."""
+        async with aclosing(self.frames(generation)) as news:
+            async for _ in news:
+                pass
+        return generation.journals
+
+    async def frames(self, generation: Generation) -> AsyncGenerator[News, None]:
+        """What happens to every answer, as it happens. Raises ApiError."""
+        ticket = self._breaker.enter()
+        if ticket is None:
+            raise circuit_open(self._breaker.retry_after())
+        self._budget.count_request()
+        outcome: bool | None = None
+        try:
+            async with aclosing(await self._route(generation)) as news:
+                async for journal, frame in news:
+                    if outcome is None and frame.token_ids:
+                        # A stream is a success from its first token on, and again at its end.
+                        outcome = True
+                        self._breaker.record(ticket, True)
+                    yield journal, frame
+            outcome = True
+        except ApiError as error:
+            outcome = False if _is_ours(error, generation) else None
+            raise
+        except GeneratorExit:
+            outcome = None
+            raise
+        finally:
+            self._settle(ticket, outcome)
+
+    async def _route(self, generation: Generation) -> AsyncGenerator[News, None]:
+        """Find the model and split the request into sequences."""
+        named = generation.request.model
+        model, adapter = await self._catalog.resolve(named, generation.deadline)
+        generation.model = adapter or model
+        runs = [
+            Run(journal, target, generation.tenant, generation.deadline)
+            for journal, target in sequences(generation, model, adapter, self._rng)
+        ]
+        generation.journals = [run.journal for run in runs]
+        if len(runs) == 1:
+            return self._news(runs[0])
+        return merge([self._news(run) for run in runs], self._batch_concurrency)
+
+    async def _news(self, run: Run) -> AsyncGenerator[News, None]:
+        async with aclosing(self._runner.frames(run)) as frames:
+            async for frame in frames:
+                yield run.journal, frame
+
+    def _settle(self, ticket: Ticket, outcome: bool | None) -> None:
+        if outcome is None:
+            self._breaker.release(ticket)
+        else:
+            self._breaker.record(ticket, outcome)
+
+
+def _is_ours(error: ApiError, generation: Generation) -> bool:
+    """Whether an error speaks against the pool; a deadline the client chose does not."""
+    return error.status in (500, 502) or (error.status == 504 and not generation.own_deadline)

@@ -1,0 +1,84 @@
+"""What a gateway measures: ``avikam_gateway_*``, in a registry of its own.
+
+Latency buckets have a boundary at exactly 0.1 s, so that "under 100 ms" is a ratio of two counters.
+Labels are bounded: routes, outcomes and worker addresses, never clients or requests.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# fmt: off
+LATENCY_BUCKETS = (
+    .001, .0025, .005, .01, .02, .03, .04, .05, .06, .075, .09, .1, .125, .15, .2, .3, .5, .8,
+    1, 2.5, 5, 10, 30, 60, 120, 300,
+)
+TOKEN_BUCKETS = (.0005, .001, .0025, .005, .01, .015, .02, .03, .05, .075, .1, .15, .25, .5, 1, 2.5)
+# fmt: on
+
+
+class GatewayMetrics:
+    """One object per gateway; :attr:`registry` is what /metrics shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "requests",
+            "Requests by route and HTTP status; 499 is a client that left.",
+            "route",
+            "status",
+        )
+        self.duration = self._histogram(
+            "request_duration_seconds",
+            "From the request's headers to the end of its reply.",
+            LATENCY_BUCKETS,
+            "route",
+        )
+        self.first_token = self._histogram(
+            "time_to_first_token_seconds", "From admission to the first token.", LATENCY_BUCKETS
+        )
+        self.token_gap = self._histogram(
+            "inter_token_seconds", "Between tokens, averaged over a frame.", TOKEN_BUCKETS
+        )
+        self.prompt_tokens = self._counter("prompt_tokens", "Tokens of finished prompts.")
+        self.generated_tokens = self._counter("generated_tokens", "Tokens received from workers.")
+        self.in_flight = self._gauge("requests_in_flight", "Requests being served.")
+        self.running = self._gauge("sequences_running", "Sequences on workers.")
+        self.queue_depth = self._gauge("queue_depth", "Sequences waiting in the gateway.")
+        self.workers_known = self._gauge("workers_known", "Workers that discovery lists.")
+        self.workers_ready = self._gauge("workers_ready", "Workers that take sequences.")
+        self.attempts_failed = self._counter(
+            "attempts_failed", "Tries on workers that came to nothing.", "kind"
+        )
+        self.retries = self._counter(
+            "retries", "Requests moved to another worker before their first token.", "outcome"
+        )
+        self.resumes = self._counter(
+            "midstream_resumes", "Lost streams, continued elsewhere or not.", "outcome"
+        )
+        self.retry_budget = self._gauge("retry_budget_remaining", "Charged retries left now.")
+        self.breaker_state = self._gauge(
+            "breaker_state", "0 closed, 1 open, 2 half open.", "breaker"
+        )
+        self.breaker_changes = self._counter(
+            "breaker_transitions", "State changes of breakers.", "breaker", "to"
+        )
+        self.shed = self._counter("shed", "Requests refused before they were parsed.", "reason")
+
+    def count_recovery(self, resumed: bool, outcome: str) -> None:
+        """A failed attempt was replaced (``done``) or not (``failed``)."""
+        counter = self.resumes if resumed else self.retries
+        counter.labels(outcome).inc()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"avikam_gateway_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"avikam_gateway_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"avikam_gateway_{name}", text, labels, buckets=buckets, registry=self.registry
+        )

@@ -1,0 +1,140 @@
+"""Why an attempt ended without an answer, and what that means for the next one.
+
+    kind         the worker's application        next                       charged
+    REFUSED      never saw it                    another worker, at once    no
+    LOST         died, froze or was cut off      another worker, at once    no
+    FULL         has no room                     one other, at once         no
+    UNWELL       failed to serve it              another after a pause      yes
+    UNSUPPORTED  does not know the call          a compatible worker        no
+
+What the client did wrong is no failure of an attempt: it is raised as an ApiError.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import grpc
+
+from avikam.protocol import rpc_errors
+from avikam.protocol.errors import ApiError, overloaded, unavailable
+
+
+class Kind(Enum):
+    """See the module."""
+
+    REFUSED = "refused"
+    LOST = "lost"
+    FULL = "full"
+    UNWELL = "unwell"
+    UNSUPPORTED = "unsupported"
+
+
+class AttemptError(Exception):
+    """One try of one sequence on one worker came to nothing.
+
+    ``error`` is what the client gets if no other try does better; ``silent`` is whether the
+    worker's engine gave no sign of life, which says more than a broken connection.
+    """
+
+    def __init__(
+        self, kind: Kind, reason: str, error: ApiError | None = None, silent: bool = False
+    ) -> None:
+        super().__init__(f"{kind.value}: {reason}")
+        self.kind = kind
+        self.error = error or upstream_unavailable()
+        self.silent = silent
+
+
+def upstream_unavailable() -> ApiError:
+    """502: no worker could serve the request, within the tries it had."""
+    return ApiError(
+        502,
+        "No worker could complete the request; it is safe to send it again.",
+        "upstream_unavailable",
+        None,
+        1.0,
+    )
+
+
+def no_worker_ready() -> ApiError:
+    """503: nobody could take the request within the time it may wait for a first worker."""
+    return unavailable("No worker is ready; send it again later.", "no_worker_ready", 2.0)
+
+
+def circuit_open(retry_after: float) -> ApiError:
+    """503: too many requests failed lately; the pool gets time to recover."""
+    return unavailable(
+        "Too many requests failed in the last seconds; send it again later.",
+        "circuit_open",
+        retry_after,
+    )
+
+
+def stream_interrupted() -> ApiError:
+    """502, as an event: an answer that has begun cannot be finished."""
+    return ApiError(
+        502,
+        "The answer broke off and no worker could continue it; send the request again.",
+        "stream_interrupted",
+    )
+
+
+def deadline_exceeded() -> ApiError:
+    """504: the request's time is up."""
+    return ApiError(
+        504,
+        "The request did not finish in time; ask for fewer tokens or more x-request-timeout-ms.",
+        "deadline_exceeded",
+    )
+
+
+def row_failed() -> ApiError:
+    """500: this sequence alone could not be computed."""
+    return ApiError(
+        500, "The model produced no usable numbers for this request.", "numerical_error"
+    )
+
+
+def diagnose(rpc: grpc.aio.AioRpcError, accepted: bool) -> AttemptError | ApiError:
+    """What a failed call means; an ApiError is the client's answer and ends the tries."""
+    details = rpc.details() or ""
+    meant = rpc_errors.from_trailers(details, rpc.trailing_metadata() or ())
+    if meant is not None:
+        return _from_application(meant, accepted)
+    return _from_transport(rpc.code(), accepted)
+
+
+def _from_application(meant: ApiError, accepted: bool) -> AttemptError | ApiError:
+    """The worker said what is wrong."""
+    match meant.status:
+        case 429:
+            return AttemptError(Kind.FULL, "queue is full", meant)
+        case 503 | 499:
+            return AttemptError(Kind.LOST if accepted else Kind.REFUSED, "closing")
+        case 502:
+            return AttemptError(Kind.UNWELL, "unavailable")
+        case 501:
+            return AttemptError(Kind.UNSUPPORTED, "not implemented")
+        case 401 | 403:
+            # The worker refuses the gateway: nothing the client could do better.
+            return upstream_unavailable()
+        case _:
+            return meant
+
+
+def _from_transport(code: grpc.StatusCode, accepted: bool) -> AttemptError | ApiError:
+    """The worker said nothing: the call itself broke."""
+    match code:
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return AttemptError(Kind.LOST if accepted else Kind.REFUSED, "connection lost")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return deadline_exceeded()
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return AttemptError(Kind.FULL, "exhausted", overloaded("Every worker is busy."))
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return AttemptError(Kind.UNSUPPORTED, "not implemented")
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return upstream_unavailable()
+        case _:
+            return AttemptError(Kind.UNWELL, code.name.lower())

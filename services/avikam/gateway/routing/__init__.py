@@ -1,0 +1,1 @@
+"""Which worker takes a sequence: one pure function per file."""

@@ -1,0 +1,73 @@
+"""What clients may call a model: its id, an adapter's name, or one of the aliases they send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from avikam.gateway.resilience.failures import no_worker_ready
+from avikam.gateway.workers.pool import Pool
+from avikam.protocol.errors import ApiError
+
+# "tgi" and "default" are what TGI's clients and others send when they have no name.
+ALIASES = frozenset({"", "avikam", "default", "tgi"})
+_SHOWN = 64
+
+
+class Catalog:
+    """Finds (model, adapter) for a name among what the ready workers have.
+
+    While no worker is ready, e.g. because the pool scales from zero, requests wait for the first
+    one up to ``first_worker_seconds``.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Callable[[], float],
+        first_worker_seconds: float,
+        lenient: bool = False,
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._first_worker_seconds = first_worker_seconds
+        self._lenient = lenient
+
+    async def resolve(self, name: str, deadline: float) -> tuple[str, str]:
+        """Model id and adapter name (empty for none); 404 for a name nobody has."""
+        if not self._pool.ready:
+            await self._first_worker(deadline)
+        models = self._pool.models
+        if name in models:
+            return name, ""
+        base = self._base_of(name) if name not in ALIASES else None
+        if base is not None:
+            return base, name
+        if name in ALIASES or self._lenient:
+            return min(models), ""
+        raise unknown_model(name, sorted([*models, *self._pool.adapters]))
+
+    async def _first_worker(self, deadline: float) -> None:
+        patience = min(deadline, self._clock() + self._first_worker_seconds)
+        while not self._pool.ready:
+            remaining = patience - self._clock()
+            if remaining <= 0:
+                raise no_worker_ready()
+            await self._pool.wait_for_change(min(remaining, 1.0))
+
+    def _base_of(self, adapter: str) -> str | None:
+        for worker in self._pool.ready:
+            status = worker.status
+            if status is not None and any(a.name == adapter for a in status.adapters):
+                return status.model.id
+        return None
+
+
+def unknown_model(name: str, known: list[str]) -> ApiError:
+    """404, with the names that would work."""
+    shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
+    return ApiError(
+        404,
+        f"The model {shown!r} does not exist; there is {', '.join(known)}.",
+        "model_not_found",
+        "model",
+    )

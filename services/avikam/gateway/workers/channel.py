@@ -1,0 +1,32 @@
+"""gRPC channels to workers, set so that a dead, frozen or cut-off peer is noticed within seconds.
+
+Keepalive alone does not notice a frozen peer: ``ping_timeout_ms`` must be set too. All four of
+time, timeout, ping timeout and unlimited pings without data are needed.
+"""
+
+from __future__ import annotations
+
+import grpc
+
+from avikam.protocol.limits import LIMITS
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 1000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A restarted worker is found again quickly; the gateway has its own retries.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_send_message_length", LIMITS.grpc_message_bytes),
+    ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
+)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to one worker; it connects when first used."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)

@@ -1,0 +1,162 @@
+"""The pool: which workers could take a sequence, and whether any is ready at all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from avikam.gateway.resilience.breaker import WORKER_RULES, Breaker, State
+from avikam.gateway.routing.hint import Hint, Policy
+from avikam.gateway.workers.worker import Clock, Worker
+from avikam.v1 import generation_pb2 as pb
+
+BreakerListener = Callable[[str, State], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a sequence needs of a worker."""
+
+    model: str
+    adapter: str = ""
+    key: int = 0
+    cost: int = 0
+    # A continuation needs the very same weights.
+    digest: str = ""
+
+
+class Pool:
+    """All workers by address. Holds no request; changes wake those who wait for readiness."""
+
+    # How long a lost worker counts towards "half the pool died".
+    DEATH_WINDOW = 10.0
+
+    def __init__(
+        self,
+        policy: Policy,
+        clock: Clock,
+        rng: random.Random,
+        on_breaker: BreakerListener = lambda address, state: None,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._rng = rng
+        self._on_breaker = on_breaker
+        self._workers: dict[str, Worker] = {}
+        self._deaths: dict[str, float] = {}
+        self._turn = 0
+        self._changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(tuple(self._workers.values()))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    @property
+    def ready(self) -> list[Worker]:
+        """Workers that may be sent new sequences."""
+        return [worker for worker in self._workers.values() if worker.ready]
+
+    @property
+    def room(self) -> int:
+        """Sequences that all ready workers take at once."""
+        return sum(worker.room for worker in self.ready)
+
+    @property
+    def models(self) -> dict[str, pb.ModelInfo]:
+        """Models of the ready workers by id."""
+        return {w.status.model.id: w.status.model for w in self.ready if w.status is not None}
+
+    @property
+    def adapters(self) -> dict[str, pb.Adapter]:
+        """Adapters that some ready worker has, by name."""
+        statuses = (worker.status for worker in self.ready)
+        return {a.name: a for status in statuses if status is not None for a in status.adapters}
+
+    def add(self, address: str) -> Worker:
+        """A worker from discovery; not ready before its first status."""
+
+        def changed(state: State) -> None:
+            self._on_breaker(address, state)
+
+        breaker = Breaker(WORKER_RULES, self._clock, self._rng, changed)
+        self._workers[address] = Worker(address, self._clock, breaker)
+        return self._workers[address]
+
+    def remove(self, address: str) -> Worker | None:
+        """Forget a worker; the caller closes it when its sequences are done."""
+        return self._workers.pop(address, None)
+
+    def notify(self) -> None:
+        """Wake everyone in :meth:`wait_for_change`."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Until some worker's readiness changed, or the time is up."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def note_death(self, worker: Worker) -> None:
+        """An attempt or a status stream found the worker gone."""
+        self._deaths[worker.address] = self._clock()
+
+    @property
+    def half_died(self) -> bool:
+        """Whether more than half of the pool was lost in the last seconds."""
+        since = self._clock() - self.DEATH_WINDOW
+        self._deaths = {a: t for a, t in self._deaths.items() if t > since}
+        return 2 * len(self._deaths) > len(self._workers)
+
+    def pick(self, target: Target, avoid: Collection[str] = ()) -> Worker | None:
+        """The policy's choice for a sequence, or None when no worker can take it."""
+        candidates = self._candidates(target, avoid)
+        if not candidates:
+            return None
+        if len(candidates) == 1:
+            return candidates[0]
+        self._turn += 1
+        hint = Hint(target.key, target.cost, self._turn, self._rng.random())
+        chosen: Worker = self._policy(candidates, hint)
+        return chosen
+
+    def _candidates(self, target: Target, avoid: Collection[str]) -> list[Worker]:
+        """Fitting workers, narrowed by each preference that leaves at least one."""
+        fitting = [worker for worker in self._workers.values() if _fits(worker, target)]
+        closed = [worker for worker in fitting if worker.breaker.permits()]
+        # Never eject more than half: a breaker on most of the pool says more about the requests.
+        if 2 * len(closed) >= len(fitting):
+            fitting = closed
+        for prefer in (
+            lambda worker: worker.address not in avoid,
+            lambda worker: worker.sequences < worker.room,
+            lambda worker: worker.weight >= 1.0 or self._rng.random() < worker.weight,
+        ):
+            fitting = [worker for worker in fitting if prefer(worker)] or fitting
+        return _with_adapter(fitting, target.adapter)
+
+
+def _fits(worker: Worker, target: Target) -> bool:
+    status = worker.status
+    return (
+        worker.ready
+        and status is not None
+        and status.model.id == target.model
+        and (not target.digest or status.model.digest == target.digest)
+    )
+
+
+def _with_adapter(workers: Sequence[Worker], adapter: str) -> list[Worker]:
+    if not adapter:
+        return list(workers)
+    return [
+        worker
+        for worker in workers
+        if worker.status is not None and any(a.name == adapter for a in worker.status.adapters)
+    ]

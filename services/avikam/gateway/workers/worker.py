@@ -1,0 +1,107 @@
+"""One worker as the gateway sees it: its channel, its last status, our work on it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+from avikam.gateway.resilience.breaker import Breaker
+from avikam.gateway.workers.channel import open_channel
+from avikam.v1 import worker_pb2
+from avikam.v1.worker_pb2_grpc import WorkerServiceStub
+
+Clock = Callable[[], float]
+
+
+class Worker:
+    """A worker is ready while its status stream is fresh and says so.
+
+    ``load`` is in tokens: what other gateways put there, as of the last status, and what this one
+    has there now.
+    """
+
+    # A status comes at least every second; a stuck engine loop stalls for longer than this.
+    STATUS_LIFETIME = 3.0
+    STALL_LIMIT = 10.0
+    SLOW_START = 10.0
+
+    def __init__(self, address: str, clock: Clock, breaker: Breaker) -> None:
+        self.address = address
+        self.hash = zlib.crc32(address.encode())
+        self.breaker = breaker
+        self.channel = open_channel(address)
+        self.stub = WorkerServiceStub(self.channel)
+        self.status: worker_pb2.WorkerStatus | None = None
+        self.sequences = 0
+        self._own_load = 0
+        self._others_load = 0
+        self._clock = clock
+        self._status_at = 0.0
+        self._ready_since: float | None = None
+        self._slow_start = False
+
+    @property
+    def load(self) -> int:
+        """Tokens this worker has before it."""
+        return self._others_load + self._own_load
+
+    @property
+    def slots(self) -> int:
+        """Sequences it runs at once."""
+        return self.status.slots_total if self.status else 0
+
+    @property
+    def room(self) -> int:
+        """Sequences it takes at once: running and waiting."""
+        return self.status.slots_total + self.status.queue_limit if self.status else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it may be sent new sequences."""
+        status = self.status
+        return (
+            status is not None
+            and not status.draining
+            and status.stalled_seconds < self.STALL_LIMIT
+            and self._clock() - self._status_at < self.STATUS_LIFETIME
+        )
+
+    @property
+    def weight(self) -> float:
+        """Its share of the traffic: rises from 0.1 to 1 after a restart under load."""
+        if not self._slow_start or self._ready_since is None:
+            return 1.0
+        age = self._clock() - self._ready_since
+        if age >= self.SLOW_START:
+            self._slow_start = False
+            return 1.0
+        return 0.1 + 0.9 * age / self.SLOW_START
+
+    def update(self, status: worker_pb2.WorkerStatus, slow_start: bool) -> None:
+        """Take in a status. ``slow_start`` is whether others carry the traffic meanwhile."""
+        self._status_at = self._clock()
+        if self.status is None:
+            self._ready_since = self._status_at
+            self._slow_start = slow_start
+        self.status = status
+        self._others_load = max(status.load_tokens - self._own_load, 0)
+
+    def lose(self) -> None:
+        """Its status stream broke: not ready until the next status."""
+        self.status = None
+        self._ready_since = None
+        self._others_load = 0
+
+    def begin(self, cost: int) -> None:
+        """A sequence of ours starts here."""
+        self.sequences += 1
+        self._own_load += cost
+
+    def end(self, cost: int) -> None:
+        """A sequence of ours left."""
+        self.sequences -= 1
+        self._own_load -= cost
+
+    async def close(self) -> None:
+        """Close the channel; calls on it end."""
+        await self.channel.close(None)
