@@ -78,6 +78,8 @@ def write_checkpoint(
     if config.tie_embeddings:
         tensors.pop("head.weight", None)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    # safetensors writes for the owner only; a server often runs as somebody else.
+    (folder / WEIGHTS).chmod(0o644)
     (folder / TOKENIZER).write_bytes(tokenizer)
     text = json.dumps(dict(generation or {}), indent=2) + "\n"
     (folder / GENERATION).write_text(text, encoding="utf-8")
