@@ -21,7 +21,7 @@ def generate(target: Path, proto: Path = PROTO) -> Path:
     """Write the stubs under ``target`` and return the folder that holds them."""
     sources = sorted(str(path.relative_to(proto)) for path in proto.rglob("*.proto"))
     plugin = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
-    subprocess.run(  # noqa: S603 - our own interpreter and files
+    subprocess.run(
         [
             *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={proto}"),
             *(f"--python_out={target}", f"--pyi_out={target}", f"--grpc_python_out={target}"),

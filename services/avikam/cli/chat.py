@@ -1,0 +1,106 @@
+"""``avikam chat``: talk with the model in the terminal.
+
+    you> ...        /new starts afresh, /exit or Ctrl-D ends, Ctrl-C stops an answer
+
+A conversation lives in this process; the gateway gets all of its turns each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avikam.cli.sampling import (
+    ApiKey,
+    MaxTokens,
+    Model,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Url,
+    given,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from avikam.cli.client import Client
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def chat(
+    system: Annotated[str | None, typer.Option(help="Instruction before the first turn.")] = None,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    seed: Seed = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    model: Model = None,
+) -> None:
+    """Talk with the model; /new starts afresh, /exit ends, Ctrl-C stops an answer."""
+    from avikam.cli.client import Client
+    from avikam.cli.embedded import api_key_or_none, gateway_url
+
+    options = given(
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+    )
+    with (
+        gateway_url(url, model) as address,
+        contextlib.closing(Client(address, api_key_or_none(api_key))) as client,
+    ):
+        Conversation(client, system, options).run()
+
+
+class Conversation:
+    """The turns so far, and the loop that adds to them."""
+
+    def __init__(self, client: Client, system: str | None, options: Mapping[str, Any]) -> None:
+        self._client = client
+        self._options = options
+        self._start = [{"role": "system", "content": system}] if system else []
+        self._messages = list(self._start)
+
+    def run(self) -> None:
+        """Read turns until the user leaves."""
+        while True:
+            try:
+                text = input("you> " if sys.stdin.isatty() else "").strip()
+            except (EOFError, KeyboardInterrupt):
+                typer.echo()
+                return
+            if text == "/exit":
+                return
+            if text == "/new":
+                self._messages = list(self._start)
+            elif text:
+                self._turn(text)
+
+    def _turn(self, text: str) -> None:
+        from avikam.cli.client import Answer, ClientError
+
+        self._messages.append({"role": "user", "content": text})
+        answer = Answer()
+        try:
+            for piece in self._client.chat(self._messages, self._options, answer):
+                typer.echo(printable(piece), nl=False)
+            typer.echo()
+        except KeyboardInterrupt:
+            typer.echo(" [stopped]")
+        except ClientError as error:
+            # The turn did not happen: the user may say it otherwise, or start afresh.
+            self._messages.pop()
+            typer.echo(f"error: {error}", err=True)
+            return
+        typer.echo(f"[{answer.summary()}]", err=True)
+        if answer.text:
+            self._messages.append({"role": "assistant", "content": answer.text})
+        else:
+            self._messages.pop()
