@@ -1,0 +1,25 @@
+{{/* A pool of workers: its profile, then `worker`, then its own entry. Takes {root, name}. */}}
+{{- define "avikam.pool" -}}
+{{- $own := deepCopy (default dict (index .root.Values.pools .name)) -}}
+{{- $profile := default .root.Values.profile $own.profile -}}
+{{- if not (hasKey .root.Values.profiles $profile) -}}
+{{- fail (printf "pool %s asks for the profile %q, which does not exist; profiles are: %s" .name $profile (keys .root.Values.profiles | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- $base := deepCopy (index .root.Values.profiles $profile) -}}
+{{- $pool := mergeOverwrite $base (deepCopy .root.Values.worker) $own -}}
+{{- toYaml (mergeOverwrite $pool (dict "name" .name "profile" $profile)) -}}
+{{- end }}
+
+{{/* Running and waiting sequences per worker that autoscaling aims at: 70 % of the slots. */}}
+{{- define "avikam.targetDemand" -}}
+{{- default (ceil (mulf 0.7 .config.slots)) .autoscaling.targetDemand -}}
+{{- end }}
+
+{{/* Resources with the profile's GPUs: a GPU is a limit, and requests follow it. */}}
+{{- define "avikam.poolResources" -}}
+{{- $resources := deepCopy .resources -}}
+{{- if gt (int .gpus) 0 -}}
+{{- $resources = mergeOverwrite $resources (dict "limits" (dict "nvidia.com/gpu" (int .gpus))) -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end }}

@@ -1,0 +1,89 @@
+{{/* One sentence for each mistake that the schema cannot see. */}}
+{{- define "avikam.validate" -}}
+{{- if not .Values.pools -}}
+{{- fail "pools is empty: Avikam needs at least one pool of workers, such as pools.main={}" -}}
+{{- end -}}
+{{- range $name, $_ := .Values.pools -}}
+{{- include "avikam.validatePool" (dict "root" $ "pool" (include "avikam.pool" (dict "root" $ "name" $name) | fromYaml)) -}}
+{{- end -}}
+{{- include "avikam.validateGateway" . -}}
+{{- include "avikam.validateModel" .Values.model -}}
+{{- include "avikam.validateSecrets" . -}}
+{{- end }}
+
+{{- define "avikam.validatePool" -}}
+{{- $scaling := .pool.autoscaling -}}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+{{- fail (printf "pool %s has minReplicas %v above maxReplicas %v; raise maxReplicas or lower minReplicas" .pool.name $scaling.minReplicas $scaling.maxReplicas) -}}
+{{- end -}}
+{{- include "avikam.validateRollout" (dict "name" (printf "pool %s" .pool.name) "update" .pool.rollingUpdate) -}}
+{{- if and (eq $scaling.kind "keda") (empty .root.Values.keda.prometheusAddress) -}}
+{{- fail (printf "pool %s scales with KEDA but keda.prometheusAddress is empty; set it to your Prometheus, such as http://prometheus.monitoring:9090" .pool.name) -}}
+{{- end -}}
+{{- if and (eq $scaling.kind "hpa") (eq (int $scaling.minReplicas) 0) -}}
+{{- fail (printf "pool %s has minReplicas 0, which an HPA refuses; set autoscaling.kind to keda or minReplicas to 1" .pool.name) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "avikam.validateGateway" -}}
+{{- $scaling := .Values.gateway.autoscaling -}}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+{{- fail (printf "gateway.autoscaling has minReplicas %v above maxReplicas %v; raise maxReplicas or lower minReplicas" $scaling.minReplicas $scaling.maxReplicas) -}}
+{{- end -}}
+{{- include "avikam.validateRollout" (dict "name" "gateway" "update" .Values.gateway.rollingUpdate) -}}
+{{- if and (or .Values.gatewayApi.httpRoute .Values.gatewayApi.grpcRoute) (empty .Values.gatewayApi.parentRefs) -}}
+{{- fail "gatewayApi routes need a Gateway to attach to; set gatewayApi.parentRefs, such as [{name: public, namespace: gateways}]" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (empty .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled is true but ingress.hosts is empty; name at least one host" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "avikam.validateRollout" -}}
+{{- if and (eq (toString .update.maxUnavailable) "0") (eq (toString .update.maxSurge) "0") -}}
+{{- fail (printf "%s has rollingUpdate maxUnavailable 0 and maxSurge 0, so no update could ever proceed; raise one of them" .name) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "avikam.validateModel" -}}
+{{- if and (eq .source "pvc") (empty .pvc.claimName) -}}
+{{- fail "model.source is pvc but model.pvc.claimName is empty; name the claim that holds the checkpoint" -}}
+{{- end -}}
+{{- if eq .source "download" -}}
+{{- if empty .download.url -}}
+{{- fail "model.source is download but model.download.url is empty; give the archive's address" -}}
+{{- end -}}
+{{- if not (regexMatch "^[0-9a-f]{64}$" .download.sha256) -}}
+{{- fail (printf "model.download.sha256 is %q; it must be the archive's SHA-256, 64 hexadecimal digits" .download.sha256) -}}
+{{- end -}}
+{{- if empty .download.egressCIDRs -}}
+{{- fail "model.source is download but model.download.egressCIDRs is empty; name the networks that the workers may reach, such as [203.0.113.0/24]" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .source "image") (empty .image.reference) -}}
+{{- fail "model.source is image but model.image.reference is empty; name the image that holds the checkpoint" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "avikam.validateSecrets" -}}
+{{- with .Values.monitoring.alertmanagerConfig -}}
+{{- if and .enabled (empty .existingSecret) -}}
+{{- fail "monitoring.alertmanagerConfig is enabled but its existingSecret is empty; name the secret that holds the webhook addresses under pager and chat" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.auth.existingSecret -}}
+{{- include "avikam.requireSecret" (dict "root" $ "setting" "auth.existingSecret" "secret" . "key" "keys.yaml") -}}
+{{- end -}}
+{{- end }}
+
+{{/* A named secret must exist, when the cluster can be asked. Takes {root, setting, secret, key}. */}}
+{{- define "avikam.requireSecret" -}}
+{{- if lookup "v1" "Namespace" "" .root.Release.Namespace -}}
+{{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
+{{- if not $found -}}
+{{- fail (printf "%s names the secret %q, which does not exist in namespace %s; create it first" .setting .secret .root.Release.Namespace) -}}
+{{- else if not (hasKey $found.data .key) -}}
+{{- fail (printf "%s names the secret %q, which has no entry %s" .setting .secret .key) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,111 @@
+"""The network policies, read as a cluster reads them, leave exactly the paths that Avikam needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.cluster.helm import Resource, of_kind, render
+
+# Who a peer may be: our components, and stand-ins for the rest of the world.
+LABELS = {
+    name: {
+        "app.kubernetes.io/name": "avikam",
+        "app.kubernetes.io/instance": "avikam",
+        "app.kubernetes.io/component": name,
+    }
+    for name in ("gateway", "worker", "test")
+}
+NAMESPACES = {
+    **dict.fromkeys(LABELS, "avikam"),
+    "stranger": "elsewhere",
+    "neighbour": "avikam",
+    "prometheus": "monitoring",
+    "dns": "kube-system",
+}
+PORTS = {
+    "gateway": {"http": 8000, "grpc": 9000, "metrics": 9090},
+    "worker": {"grpc": 50051, "metrics": 9091},
+    "dns": {"dns": 53},
+}
+
+Path = tuple[str, str, int]
+
+
+def paths(resources: list[Resource]) -> set[Path]:
+    """Every (from, to, port) that both ends' policies let through."""
+    policies = of_kind(resources, "NetworkPolicy")
+    return {
+        (source, target, port)
+        for source in NAMESPACES
+        for target in PORTS
+        for name, port in PORTS[target].items()
+        if source != target
+        and allows(policies, "egress", source, target, name, port)
+        and allows(policies, "ingress", target, source, name, port)
+    }
+
+
+def allows(
+    policies: list[Resource], direction: str, pod: str, peer: str, name: str, port: int
+) -> bool:
+    """Whether the policies that select ``pod`` open this port to or from ``peer``."""
+    chosen = [p["spec"] for p in policies if selects(p, pod) and isolates(p, direction)]
+    rules = [rule for spec in chosen for rule in spec.get(direction, [])]
+    return not chosen or any(opens(rule, direction, peer, {name, port}) for rule in rules)
+
+
+def selects(policy: Resource, pod: str) -> bool:
+    wanted = policy["spec"]["podSelector"].get("matchLabels", {})
+    return NAMESPACES[pod] == "avikam" and wanted.items() <= LABELS.get(pod, {}).items()
+
+
+def isolates(policy: Resource, direction: str) -> bool:
+    return direction.capitalize() in policy["spec"]["policyTypes"]
+
+
+def opens(rule: dict[str, Any], direction: str, peer: str, names: set[str | int]) -> bool:
+    peers = rule.get("from" if direction == "ingress" else "to")
+    listed = {port["port"] for port in rule.get("ports", [])}
+    return bool(listed & names) and (peers is None or any(matches(p, peer) for p in peers))
+
+
+def matches(selector: dict[str, Any], peer: str) -> bool:
+    if "namespaceSelector" in selector:
+        labels = selector["namespaceSelector"].get("matchLabels", {})
+        return bool(labels.get("kubernetes.io/metadata.name") == NAMESPACES[peer])
+    wanted = selector.get("podSelector", {}).get("matchLabels", {})
+    return NAMESPACES[peer] == "avikam" and wanted.items() <= LABELS.get(peer, {}).items()
+
+
+def everyone_to_the_gateways() -> Iterator[Path]:
+    for source in ("stranger", "neighbour", "prometheus", "dns"):
+        yield source, "gateway", 8000
+        yield source, "gateway", 9000
+
+
+NEEDED = {
+    ("gateway", "worker", 50051),
+    ("gateway", "dns", 53),
+    ("test", "gateway", 8000),
+    ("test", "dns", 53),
+    ("prometheus", "gateway", 9090),
+    ("prometheus", "worker", 9091),
+}
+# What no policy of ours governs: others' own way to the cluster's DNS.
+FOREIGN = {(source, "dns", 53) for source in ("stranger", "neighbour", "prometheus")}
+
+
+def test_only_the_needed_paths_are_open() -> None:
+    assert paths(render()) == NEEDED | FOREIGN | set(everyone_to_the_gateways())
+
+
+def test_clients_can_be_narrowed_to_a_namespace() -> None:
+    only = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}]
+    found = paths(render(values={"networkPolicy": {"clients": only}}))
+    assert ("stranger", "gateway", 8000) in found
+    assert ("neighbour", "gateway", 8000) not in found
+
+
+def test_workers_speak_to_nobody() -> None:
+    assert not [path for path in paths(render()) if path[0] == "worker"]
