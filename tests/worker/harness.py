@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -32,6 +31,8 @@ from avikam.worker.server import WorkerServer
 from avikam.worker.settings import WorkerSettings
 
 LOOPBACK = "127.0.0.1"
+# Seconds after which a test gives up on what should have happened.
+PATIENCE = 20.0
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
     ("grpc.max_send_message_length", LIMITS.grpc_message_bytes),
@@ -102,7 +103,7 @@ class WorkerProcess:
     process: Process
     address: str
     channel: aio.Channel
-    log: list[str] = field(default_factory=list)
+    log: list[str]
 
     @property
     def stub(self) -> worker_pb2_grpc.WorkerServiceAsyncStub:
@@ -113,29 +114,35 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
-    async def exit_code(self, timeout: float = 20.0) -> int:
+    async def exit_code(self) -> int:
         """Wait for the end."""
-        return await asyncio.wait_for(self.process.wait(), timeout)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
 
 
 @contextlib.asynccontextmanager
 async def worker_process(port: int = 0, **settings: Any) -> AsyncIterator[WorkerProcess]:
     """``avikam worker --engine fake`` as a process, ready to serve; killed after the block."""
     chosen = fake_settings(port=port or free_port(), **settings)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _RUN, chosen.model_dump_json(), stderr=PIPE, env={**os.environ}
-    )
-    address = f"{LOOPBACK}:{chosen.port}"
+    process = await start_process(chosen)
+    address, log = f"{LOOPBACK}:{chosen.port}", list[str]()
+    reading = asyncio.create_task(_read_log(process, log))
     try:
         async with connected(address) as channel:
-            worker = WorkerProcess(process, address, channel)
-            reading = asyncio.create_task(_read_log(process, worker.log))
+            worker = WorkerProcess(process, address, channel, log)
             await _wait_until_ready(worker)
             yield worker
     finally:
-        worker.send(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         await reading
+
+
+async def start_process(settings: WorkerSettings) -> Process:
+    """A worker's process as the command line runs it, with its standard error to read."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _RUN, settings.model_dump_json(), stderr=PIPE
+    )
 
 
 _RUN = """
@@ -148,12 +155,12 @@ sys.exit(run(WorkerSettings.model_validate_json(sys.argv[1])))
 
 async def _read_log(process: Process, lines: list[str]) -> None:
     assert process.stderr is not None
-    async for line in process.stderr:
+    while line := await process.stderr.readline():
         lines.append(line.decode(errors="replace").rstrip())
 
 
-async def _wait_until_ready(worker: WorkerProcess, timeout: float = 20.0) -> None:
-    async with asyncio.timeout(timeout):
+async def _wait_until_ready(worker: WorkerProcess) -> None:
+    async with asyncio.timeout(PATIENCE):
         while worker.process.returncode is None:
             with contextlib.suppress(aio.AioRpcError):
                 async for status in worker.stub.WatchStatus(worker_pb2.WatchStatusRequest()):
@@ -224,18 +231,45 @@ class Answer:
         ]
 
 
+class OpenStream:
+    """A stream that is read step by step, as far as a test wants to."""
+
+    def __init__(
+        self,
+        stub: worker_pb2_grpc.WorkerServiceAsyncStub,
+        request: worker_pb2.SequenceRequest,
+        deadline: float = PATIENCE,
+    ) -> None:
+        self.answer = Answer()
+        self._call = stub.Generate(request, timeout=deadline)
+
+    async def until(self, enough: Callable[[Answer], object]) -> Answer:
+        """Read frames until the answer is ``enough``; fails when the stream ends before."""
+        while not enough(self.answer):
+            frame = await self._call.read()
+            assert frame is not aio.EOF, "the stream ended too early"
+            self.answer.frames.append(frame)
+        return self.answer
+
+    async def rest(self) -> Answer:
+        """Read to the end; raises the stream's ``AioRpcError``."""
+        while (frame := await self._call.read()) is not aio.EOF:
+            self.answer.frames.append(frame)
+        return self.answer
+
+    def cancel(self) -> None:
+        """Go away."""
+        self._call.cancel()
+
+
 async def generate(
     stub: worker_pb2_grpc.WorkerServiceAsyncStub,
     prompt: str | worker_pb2.SequenceRequest = "Bonjour",
-    timeout: float | None = 20.0,
     **sampling: Any,
 ) -> Answer:
     """Run one sequence to its end; raises the stream's ``AioRpcError``."""
     request = sequence_request(prompt, **sampling) if isinstance(prompt, str) else prompt
-    answer = Answer()
-    async for frame in stub.Generate(request, timeout=timeout):
-        answer.frames.append(frame)
-    return answer
+    return await OpenStream(stub, request).rest()
 
 
 def api_error(error: aio.AioRpcError) -> ApiError:
@@ -251,4 +285,11 @@ def trailer(error: aio.AioRpcError, name: str) -> str | None:
 
 
 def _pairs(error: aio.AioRpcError) -> list[tuple[str, str | bytes]]:
-    return list(error.trailing_metadata())
+    return [(key, value) for key, value in error.trailing_metadata()]
+
+
+async def eventually(holds: Callable[[], bool], within: float = PATIENCE) -> None:
+    """Wait until ``holds``; fails after ``within`` seconds."""
+    async with asyncio.timeout(within):
+        while not holds():
+            await asyncio.sleep(0.01)

@@ -31,7 +31,7 @@ from avikam.engine.interface import (
     TokenChoice,
 )
 from avikam.engine.rate import TokenRate
-from avikam.protocol.errors import context_overflow, invalid, overloaded, unavailable
+from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
 from avikam.protocol.sampling import SamplingParams
 
 # Sequences due within one tick are served together.
@@ -183,7 +183,8 @@ class FakeEngine:
         if sampling.json_schema is not None or sampling.regex is not None:
             raise invalid("The fake engine knows no grammars; leave it out.", "grammar")
         if spec.adapter:
-            raise invalid("The fake engine has no adapters.", "adapter", "adapter_not_found")
+            message = f"adapter {spec.adapter!r} is not loaded"
+            raise ApiError(404, message, "model_not_found", "model")
 
     def _refuse_what_cannot_wait(self, sequence: _Sequence) -> None:
         if self._running < self._slots:

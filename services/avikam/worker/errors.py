@@ -72,6 +72,9 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
                 return await behaviour(request, context)
             except aio.AbortError:
                 raise
+            except aio.InternalError:
+                # gRPC's word for a write to a client that has gone.
+                return None
             except DecodeError:
                 await self._abort(context, _NOT_A_MESSAGE)
             except ApiError as error:

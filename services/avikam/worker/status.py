@@ -58,7 +58,8 @@ class StatusBoard:
         """The engine is there."""
         self._engine = engine
         if self.state is WorkerState.LOADING:
-            self._become(WorkerState.READY)
+            self.state = WorkerState.READY
+        self.refresh()
 
     def drain(self) -> None:
         """The worker stops; there is no way back."""
