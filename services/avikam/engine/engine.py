@@ -132,7 +132,9 @@ class TorchEngine:
     def _build(self, spec: SequenceSpec, sink: Sink) -> Sequence:
         """Check what needs the vocabulary and the context, and make the sequence."""
         if spec.adapter:
-            raise ApiError(404, f"adapter {spec.adapter!r} is not loaded", "model_not_found", "model")
+            raise ApiError(
+                404, f"adapter {spec.adapter!r} is not loaded", "model_not_found", "model"
+            )
         if not spec.prompt:
             raise invalid("the prompt is empty; send at least one token", "prompt")
         self._check_ids(spec)
@@ -170,7 +172,9 @@ class TorchEngine:
         if self._closing:
             raise unavailable("the engine is shutting down", "draining")
         if sequence.spec.request_id in self._live:
-            raise invalid(f"request id {sequence.spec.request_id!r} is already running", "request_id")
+            raise invalid(
+                f"request id {sequence.spec.request_id!r} is already running", "request_id"
+            )
         waiting = len(self._live) - self._scheduler.running
         if waiting >= self._queue_requests + self._scheduler.slots - self._scheduler.running:
             raise overloaded(f"the queue holds {self._queue_requests} requests already")
@@ -228,6 +232,8 @@ class TorchEngine:
         self._rate.add(len(result.ready), self._stepped_at)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str = "") -> None:
+        if reason is FinishReason.ERROR and sequence.slot is not None:
+            self._runner.cache.clear(sequence.slot)
         self._forget(sequence)
         sequence.end(reason, time.monotonic(), error)
 
@@ -245,5 +251,3 @@ class TorchEngine:
 
 def _expired(sequence: Sequence, now: float) -> bool:
     return sequence.spec.deadline is not None and now >= sequence.spec.deadline
-
-

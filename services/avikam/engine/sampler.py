@@ -3,7 +3,8 @@
 Order of operations per row:
 
     raw logits -> logprobs
-               -> penalties -> bias -> bans -> / temperature -> top-k -> top-p -> min-p -> + noise -> argmax
+       |-> penalties -> bias -> bans -> / temperature -> top-k -> top-p -> min-p -> + noise
+                                                                                 -> argmax
 
 Rows never see each other: a row gives the same token alone and in any batch.
 """
@@ -39,9 +40,7 @@ class SamplingRow:
     allowed: Tensor | None = None
 
 
-def sample(
-    logits: Tensor, rows: Sequence[SamplingRow], never: Tensor
-) -> list[TokenChoice | None]:
+def sample(logits: Tensor, rows: Sequence[SamplingRow], never: Tensor) -> list[TokenChoice | None]:
     """One choice per row of ``logits`` [rows, vocab]; none where no finite logit is left.
 
     ``never`` holds ids that no generation may contain (roles and language tags).

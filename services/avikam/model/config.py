@@ -11,6 +11,20 @@ LayerType = Literal["hybrid", "full"]
 FeedForward = Literal["gelu", "swiglu"]
 
 
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "num_groups",
+    "intermediate_size",
+    "window",
+    "stride",
+    "max_positions",
+)
+
+
 class ConfigError(ValueError):
     """A model configuration that describes no buildable model."""
 
@@ -47,9 +61,7 @@ class ModelConfig:
             raise ConfigError(f"model config {self.name!r}: {problem}")
 
     def _problems(self) -> list[str]:
-        sizes = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads")
-        sizes += ("num_groups", "intermediate_size", "window", "stride", "max_positions")
-        found = [f"{n} is {getattr(self, n)}, must be >= 1" for n in sizes if getattr(self, n) < 1]
+        found = [f"{n} is {getattr(self, n)}, must be >= 1" for n in _SIZES if getattr(self, n) < 1]
         if found:
             return found
         divisions = (

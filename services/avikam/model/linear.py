@@ -22,7 +22,7 @@ _FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [T, K] as integer-valued float32 in -127..127, and their scales [T, 1]."""
     scale = x.abs().amax(dim=-1, keepdim=True) * (1 / 127)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)  # NaN stays NaN
     return (x / scale).round_(), scale
 
 

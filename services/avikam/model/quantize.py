@@ -1,6 +1,6 @@
 """Int8 weights: symmetric, one scale per output row.
 
-    weight [N, K] ~= codes [N, K] int8 * scale [N] float32,   scale = max |row| / 127
+weight [N, K] ~= codes [N, K] int8 * scale [N] float32,   scale = max |row| / 127
 """
 
 from __future__ import annotations

@@ -54,18 +54,15 @@ def _rotate(x: Tensor, config: ModelConfig) -> Tensor:
     frequency = config.rope_theta ** (-torch.arange(half, dtype=x.dtype) / half)
     angle = torch.arange(x.shape[0], dtype=x.dtype).unsqueeze(1) * frequency
     a, b = x[:, :half], x[:, half:]
-    return torch.cat(
-        (a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), dim=-1
-    )
+    return torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), dim=-1)
 
 
 def _mask(length: int, config: ModelConfig, layer: int) -> Tensor:
-    allowed = torch.zeros(length, length, dtype=torch.bool)
-    full = config.layer_types[layer] == "full"
-    for i in range(length):
-        for j in range(i + 1):
-            allowed[i, j] = full or i - j < config.window or j % config.stride == 0
-    return allowed
+    i = torch.arange(length).reshape(-1, 1)
+    j = torch.arange(length).reshape(1, -1)
+    if config.layer_types[layer] == "full":
+        return j <= i
+    return (j <= i) & ((i - j < config.window) | (j % config.stride == 0))
 
 
 def _attention(x: Tensor, w: Mapping[str, Tensor], config: ModelConfig, layer: int) -> Tensor:

@@ -19,7 +19,7 @@ def rotary_table(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn ``x`` [..., heads, head_dim] by the table rows of its positions [..., 2, head_dim / 2]."""
+    """Turn ``x`` [..., heads, head_dim] by its positions' table rows [..., 2, head_dim / 2]."""
     cos, sin = table.unsqueeze(-3).unbind(-2)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -70,5 +70,5 @@ class Int8Slots(SlotCache):
 def _to_bytes(weights: Tensor) -> tuple[Tensor, Tensor]:
     """Non-negative rows as integers 0..255, and their scales; rows of zeros get scale 1."""
     scale = weights.amax(dim=-1, keepdim=True) * (1 / 255)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
     return (weights / scale).round_(), scale

@@ -1,7 +1,7 @@
 """What one step computes: rows of running sequences first, then chunks of waiting prompts.
 
-    rows   | decode 0 | decode 1 | ... | chunk of sequence a ...... | chunk of sequence b .. |
-    slots    7          2                4                            9
+rows   | decode 0 | decode 1 | ... | chunk of sequence a ...... | chunk of sequence b .. |
+slots    7          2                4                            9
 """
 
 from __future__ import annotations

@@ -67,6 +67,13 @@ class SlotCache(ABC):
         total = sum(t.numel() * t.element_size() for layer in self._layers for t in layer)
         return total // self.slots
 
+    def clear(self, slot: int) -> None:
+        """Zero a slot. Unused entries get weight 0, which only finite values survive: a sequence
+        that ended in NaN must not leave them to the next one."""
+        for layer in self._layers:
+            for tensor in layer:
+                tensor[slot].zero_()
+
     def begin(self, plan: StepPlan) -> None:
         """Compute once what every layer of the coming step shares."""
         self._plan = plan
