@@ -11,7 +11,6 @@ from avikam.model.checkpoint import Checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.linear import Int8Embedding, float_linear, int8_linear
 from avikam.model.quantize import SCALE_SUFFIX, float_state, quantize_rows
-from avikam.model.rotary import rotary_table
 from avikam.model.transformer import Avikam1
 
 WeightType = Literal["auto", "int8", "bfloat16", "float32"]
@@ -28,33 +27,28 @@ def resolve_weight_type(asked: WeightType, checkpoint: Checkpoint) -> WeightType
 def load_model(checkpoint: Checkpoint, asked: WeightType = "auto", device: str = "cpu") -> Avikam1:
     """Build the model on the meta device, then put each weight in its final form once."""
     kind = resolve_weight_type(asked, checkpoint)
-    with torch.device("meta"):
-        model = Avikam1(checkpoint.config)
+    model = Avikam1(checkpoint.config, device="meta")
     if kind == "int8":
         _fill_int8(model, checkpoint.weights)
     else:
         dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
         state = {n: t.to(device, dtype) for n, t in float_state(checkpoint.weights).items()}
         _fill_float(model, state)
-    model.rotary = rotary_table(checkpoint.config).to(device)
+    model.rotary = model.rotary.to(device)
     return model.eval().requires_grad_(False)
 
 
 def from_float_weights(config: ModelConfig, weights: dict[str, Tensor]) -> Avikam1:
     """A float32 model around tensors in memory; tests and the trainer use it."""
-    with torch.device("meta"):
-        model = Avikam1(config)
+    model = Avikam1(config, device="meta")
     _fill_float(model, {name: tensor.float() for name, tensor in weights.items()})
-    model.rotary = rotary_table(config)
     return model.eval().requires_grad_(False)
 
 
 def from_int8_weights(config: ModelConfig, weights: dict[str, Tensor]) -> Avikam1:
     """An int8 model around float or int8 tensors in memory."""
-    with torch.device("meta"):
-        model = Avikam1(config)
+    model = Avikam1(config, device="meta")
     _fill_int8(model, weights)
-    model.rotary = rotary_table(config)
     return model.eval().requires_grad_(False)
 
 

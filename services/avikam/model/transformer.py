@@ -25,24 +25,41 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv 1910.07467)."""
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int, eps: float, device: str | None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
+        self.weight = nn.Parameter(torch.ones(size, device=device))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], self.weight.to(x.dtype), self.eps)
 
 
+class Linear(nn.Linear):
+    """A matrix without bias that starts empty: a checkpoint or :func:`initialize` fills it."""
+
+    def __init__(self, columns: int, rows: int, device: str | None) -> None:
+        super().__init__(columns, rows, bias=False, device=device)
+
+    def reset_parameters(self) -> None:
+        """Nothing: what torch would draw is never used."""
+
+
+class Embedding(nn.Embedding):
+    """The same for the table of token vectors."""
+
+    def reset_parameters(self) -> None:
+        """Nothing, as in :class:`Linear`."""
+
+
 class Attention(nn.Module):
     """Fused grouped QKV, rotary positions, output projection."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, layer: int, device: str | None) -> None:
         super().__init__()
         self.layer = layer
         self.config = config
-        self.qkv_proj = nn.Linear(config.hidden_size, config.qkv_rows, bias=False)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.qkv_proj = Linear(config.hidden_size, config.qkv_rows, device)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, device)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend) -> Tensor:
         q, k, v = split_qkv(self.qkv_proj(x), self.config)
@@ -65,12 +82,12 @@ def split_qkv(fused: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tenso
 class FeedForward(nn.Module):
     """Linear -> GELU(tanh) -> Linear; ``swiglu`` (arXiv 2002.05202) exists for the ablation."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, device: str | None) -> None:
         super().__init__()
         self.gated = config.feed_forward == "swiglu"
         rows = config.intermediate_size * (2 if self.gated else 1)
-        self.up_proj = nn.Linear(config.hidden_size, rows, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, rows, device)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, device)
 
     def forward(self, x: Tensor) -> Tensor:
         up = self.up_proj(x)
@@ -83,12 +100,12 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """One pre-norm layer."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, layer: int, device: str | None) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.attention = Attention(config, layer)
-        self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.ffn = FeedForward(config)
+        self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
+        self.attention = Attention(config, layer, device)
+        self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
+        self.ffn = FeedForward(config, device)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend) -> Tensor:
         x = x + self.attention(self.attention_norm(x), table, attend)
@@ -96,17 +113,17 @@ class Block(nn.Module):
 
 
 class Avikam1(nn.Module):
-    """The model: embeddings, blocks, final norm and head."""
+    """The model: embeddings, blocks, final norm and head. ``device`` "meta" makes it weightless."""
 
     rotary: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, device: str | None = None) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.embed = Embedding(config.vocab_size, config.hidden_size, device=device)
+        self.blocks = nn.ModuleList(Block(config, i, device) for i in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps, device)
+        self.head = Linear(config.hidden_size, config.vocab_size, device)
         if config.tie_embeddings:
             self.head.weight = self.embed.weight
         self.register_buffer("rotary", rotary_table(config), persistent=False)
