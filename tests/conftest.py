@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says nothing on a busy machine.
+settings.register_profile("avikam", deadline=None)
+settings.load_profile("avikam")
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ def chat(
     api_key: ApiKey = None,
     model: Model = None,
 ) -> None:
-    """Talk with the model; /new starts afresh, /exit ends, Ctrl-C stops an answer."""
+    """Talk with the model in the terminal; /new starts afresh, /exit ends."""
     from avikam.cli.client import Client
     from avikam.cli.embedded import api_key_or_none, gateway_url
 

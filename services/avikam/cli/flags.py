@@ -72,6 +72,8 @@ def default_text(value: Any) -> str:
     """A default as a user would write it."""
     if value is None:
         return "off"
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(value) or "none" if isinstance(value, tuple) else str(value)
 
 

@@ -30,7 +30,7 @@ class StartError(Exception):
 
 def restart_pause(failures: int) -> float:
     """Seconds to wait before start number ``failures`` + 1."""
-    return float(min(LONGEST_PAUSE, 0.5 * 2 ** max(0, failures - 1)))
+    return min(LONGEST_PAUSE, 0.5 * 2.0 ** min(failures - 1, 10))
 
 
 def describe_exit(code: int) -> str:
@@ -46,6 +46,13 @@ class Supervised:
         self._argv = argv
         self._environ = environ
         self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id; raises RuntimeError before the first start."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._process.pid
 
     async def start(self) -> None:
         """Start the process in a session of its own: a terminal's Ctrl-C reaches only us."""

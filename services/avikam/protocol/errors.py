@@ -29,7 +29,9 @@ class ApiError(Exception):
     @property
     def type(self) -> str:
         """OpenAI's class of the error."""
-        return _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return _TYPES.get(
+            self.status, "server_error" if self.status >= 500 else "invalid_request_error"
+        )
 
     def envelope(self) -> dict[str, Any]:
         """The JSON body."""

@@ -33,6 +33,7 @@ class Limits:
     tokenize_chars: int = MIB
     model_name_chars: int = 128
     seed: int = 2**64 - 1
+    token_id: int = 2**31 - 1
 
 
 LIMITS = Limits()

@@ -44,6 +44,10 @@ def _sampling_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiEr
         yield invalid("top_p is 0, must be above 0 (1 keeps every token)", "top_p")
     yield from _count_problems(params, limits)
     yield from _stop_problems(params, limits)
+    for name in ("logit_bias", "stop_token_ids"):
+        for token in getattr(params, name):
+            if not 0 <= token <= limits.token_id:
+                yield invalid(f"{name} names token {shown(token)}, ids are 0..{limits.token_id}", name)
     for token, bias in params.logit_bias.items():
         if not -100 <= bias <= 100:
             yield invalid(
@@ -54,7 +58,9 @@ def _sampling_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiEr
     for name in ("json_schema", "regex"):
         text = getattr(params, name)
         if text is not None and len(text) > limits.grammar_chars:
-            yield invalid(f"{name} has {len(text)} characters, at most {limits.grammar_chars}", name)
+            yield invalid(
+                f"{name} has {len(text)} characters, at most {limits.grammar_chars}", name
+            )
 
 
 def _count_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiError]:
@@ -93,7 +99,6 @@ def _stop_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiError]
             )
     if len(params.stop_token_ids) > limits.stop_token_ids:
         yield invalid(
-            f"stop_token_ids has {len(params.stop_token_ids)} ids, "
-            f"at most {limits.stop_token_ids}",
+            f"stop_token_ids has {len(params.stop_token_ids)} ids, at most {limits.stop_token_ids}",
             "stop_token_ids",
         )

@@ -1,0 +1,48 @@
+"""What ``avikam`` itself says: help, suggestions, versions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import avikam
+from avikam.cli.main import COMMANDS, LazyCommands, app
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+def test_help_lists_every_command(runner: CliRunner) -> None:
+    shown = runner.invoke(app, ["--help"]).output
+    for name, (_, text) in COMMANDS.items():
+        assert f"  {name} " in shown
+        assert text in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_says_what_the_command_says_of_itself(name: str) -> None:
+    own = LazyCommands()[name].help or ""
+    assert own.split("\n")[0].split(";")[0].rstrip(".") == COMMANDS[name][1].rstrip(".")
+
+
+def test_a_mistyped_command_gets_a_suggestion(runner: CliRunner) -> None:
+    result = runner.invoke(app, ["serv"])
+    assert result.exit_code == 2
+    assert "Did you mean 'serve'?" in result.output
+
+
+def test_a_mistyped_flag_gets_a_suggestion(runner: CliRunner) -> None:
+    result = runner.invoke(app, ["gateway", "--http-prot", "1"])
+    assert result.exit_code == 2
+    assert "--http-port" in result.output
+
+
+def test_versions_as_text_and_json(runner: CliRunner) -> None:
+    assert runner.invoke(app, ["--version"]).output == f"avikam {avikam.__version__}\n"
+    shown = json.loads(runner.invoke(app, ["version", "--json"]).output)
+    assert shown["avikam"] == avikam.__version__
+    assert {"python", "torch", "grpcio"} <= set(shown)
