@@ -12,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help serve test lint format bench proto docs constraints clean
+.PHONY: help serve test lint format bench eval proto docs constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,6 +41,9 @@ format: $(VENV)/.dev ## Repair style
 
 bench: $(VENV)/.dev ## Measure this machine
 	@$(BIN)/avikam bench $(ARGS)
+
+eval: $(VENV)/.dev ## Measure the embedded model on the corpus in DATA=folder
+	@$(BIN)/avikam eval --data "$(DATA)" --out runs/eval $(ARGS)
 
 proto: $(VENV)/.dev ## Regenerate services/avikam/v1 from proto/
 	@$(BIN)/python scripts/generate_stubs.py

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("avikam.cli.generate", "Continue a prompt."),
     "chat": ("avikam.cli.chat", "Talk with the model in the terminal."),
     "model": ("avikam.cli.model", "Show, verify or create checkpoints."),
+    "train": ("avikam.cli.train", "Make a model: corpus, tokenizer, training, export."),
+    "eval": ("avikam.cli.eval", "Measure a model."),
     "config": ("avikam.cli.config", "Show or check settings and where they come from."),
     "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),
     "version": ("avikam.cli.version", "Print the versions of Avikam and what it stands on."),

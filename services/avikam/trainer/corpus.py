@@ -1,9 +1,9 @@
 """The training corpus as a folder lays it out, in memory.
 
-    parallel/train.tsv[.gz]             fr  en  domain  source
-    mono/<lang>_<domain>.jsonl[.gz]     {lang, domain, split, text}
-    instruct/*train*.jsonl[.gz]         {lang, kind, messages: [{role, content}]}
-    instruct/translation_prompts.jsonl  {direction, prompt}
+parallel/train.tsv[.gz]             fr  en  domain  source
+mono/<lang>_<domain>.jsonl[.gz]     {lang, domain, split, text}
+instruct/*train*.jsonl[.gz]         {lang, kind, messages: [{role, content}]}
+instruct/translation_prompts.jsonl  {direction, prompt}
 """
 
 from __future__ import annotations

@@ -44,7 +44,11 @@ def chat(tokenizer: Tokenizer, turns: Sequence[tuple[str, str]]) -> Example:
 
 
 def translation(
-    tokenizer: Tokenizer, pair: Pair, prompts: Sequence[str], to_english: bool, rng: np.random.Generator
+    tokenizer: Tokenizer,
+    pair: Pair,
+    prompts: Sequence[str],
+    to_english: bool,
+    rng: np.random.Generator,
 ) -> Example:
     """The pair as a request in one of ``prompts`` (with ``{s}`` for the sentence)."""
     source, target = (pair.french, pair.english) if to_english else (pair.english, pair.french)

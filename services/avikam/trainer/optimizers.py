@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from avikam.model.transformer import Avikam1
 
@@ -24,7 +25,8 @@ class LearningRates:
 
 def build_optimizers(model: Avikam1, rates: LearningRates) -> list[torch.optim.Optimizer]:
     """The two optimisers, each group remembering its peak rate as ``peak``."""
-    matrices, vectors = [], []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
         inside = name.startswith("blocks.") and weight.dim() == 2
         (matrices if inside else vectors).append(weight)

@@ -39,7 +39,7 @@ class PretrainConfig:
     checkpoint_seconds: float = 180.0
     validate_every: int = 100
     compile: bool = True
-    rates: LearningRates = LearningRates()
+    rates: LearningRates = field(default_factory=LearningRates)
     weights: dict[str, float] = field(
         default_factory=lambda: {
             "everyday-pairs": 0.62,
@@ -124,9 +124,7 @@ class Pretraining:
 
     def _backward(self, batch: Batch) -> float:
         with torch.autocast("cpu", torch.bfloat16):
-            loss: Tensor = self._loss(
-                self._model, self._forward(self._model, batch), batch.targets
-            )
+            loss: Tensor = self._loss(self._model, self._forward(self._model, batch), batch.targets)
         loss.backward()
         return float(loss.detach())
 
@@ -137,9 +135,7 @@ class Pretraining:
 
 
 @torch.no_grad()
-def validation_losses(
-    model: Avikam1, batches: dict[str, list[Batch]]
-) -> dict[str, float]:
+def validation_losses(model: Avikam1, batches: dict[str, list[Batch]]) -> dict[str, float]:
     """Mean counted loss of each named list of batches."""
     losses = {}
     for name, group in batches.items():
@@ -156,5 +152,3 @@ def validation_batches(
 ) -> dict[str, list[Batch]]:
     """One packed batch per source of a held-out mixture."""
     return {name: [pack(iter(mixture), rows, length)] for name, mixture in mixtures.items()}
-
-

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
-        return io.BufferedReader(gzip.open(path, "rb"))  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(path, "rb"))
     return path.open("rb")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from avikam.model.config import ModelConfig
 from avikam.model.transformer import Avikam1
@@ -53,9 +55,13 @@ def load_state(
     return Progress(*payload["progress"])
 
 
-def config_of(path: Path) -> ModelConfig:
-    """The model config a checkpoint was written with."""
-    import json
-
+def read_weights(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The model config and the weights of a run, without its optimisers."""
     payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return ModelConfig.from_dict(json.loads(payload["config"]))
+    return ModelConfig.from_dict(json.loads(payload["config"])), dict(payload["model"])
+
+
+def read_progress(path: Path) -> Progress:
+    """How far a run has come."""
+    payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return Progress(*payload["progress"])

@@ -1,0 +1,86 @@
+"""The evaluation as Markdown, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    head = list(header)
+    lines = [head, ["---"] * len(head), *[[str(cell) for cell in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The whole report."""
+    tasks = report["tasks"]
+    recipe = report["recipe"]
+    intro = (
+        f"Model `{report['model']}`, weights {report['weights']}, "
+        f"digest `{report['digest'][:16]}`, "
+        f"code `{report['commit']}`. Greedy decoding, one user turn: "
+        f"`{recipe['to_english']}` and `{recipe['to_french']}`."
+    )
+    if recipe["limit"]:
+        intro += f" **A quick look: at most {recipe['limit']} items of each set or domain.**"
+    parts = [
+        "# Evaluation",
+        intro,
+        "## Summary",
+        table(("figure", "value"), report["summary"].items()),
+    ]
+    if "translation" in tasks:
+        parts += ["## Translation, parallel/test", _translation(tasks["translation"])]
+    if "public-translation" in tasks:
+        parts += ["## Translation, public sets", _public(tasks["public-translation"])]
+    if "perplexity" in tasks:
+        parts += [
+            f"## Perplexity ({recipe['context']} tokens of context)",
+            _perplexity(tasks["perplexity"]),
+        ]
+    parts += ["## Questions", _questions(tasks)]
+    parts += ["## Speed", table(("figure", "value"), tasks["speed"].items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _translation(scores: dict[str, Any]) -> str:
+    rows = [
+        (direction, domain, s["bleu"], s["chrf"], s["pairs"])
+        for direction, domains in scores.items()
+        for domain, s in domains.items()
+    ]
+    return table(("direction", "domain", "BLEU", "chrF", "pairs"), rows)
+
+
+def _public(sets: dict[str, Any]) -> str:
+    rows = [
+        (name, direction, s["bleu"], s["chrf"], s["pairs"])
+        for name, directions in sets.items()
+        for direction, s in directions.items()
+    ]
+    return table(("set", "direction", "BLEU", "chrF", "pairs"), rows)
+
+
+def _perplexity(splits: dict[str, Any]) -> str:
+    rows = [
+        (split, language, domain, s["perplexity"], s["bits_per_byte"], s["tokens"])
+        for split, languages in splits.items()
+        for language, domains in languages.items()
+        for domain, s in domains.items()
+    ]
+    header = ("split", "language", "domain", "perplexity", "bits per byte", "tokens")
+    return table(header, rows)
+
+
+def _questions(tasks: dict[str, Any]) -> str:
+    names = ("reading", "quiz", "logic", "arithmetic", "word-problems", "regional")
+    rows = [
+        (name, language, score, value, values["items"])
+        for name in names
+        for language, values in tasks.get(name, {}).items()
+        for score, value in values.items()
+        if score != "items"
+    ]
+    return table(("task", "language", "score", "value", "items"), rows)

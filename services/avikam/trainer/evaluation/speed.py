@@ -1,0 +1,35 @@
+"""How fast the model under test decodes, for the efficiency figure."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from avikam.trainer.decoding import Request, greedy
+from avikam.trainer.evaluation.subject import Subject
+
+NEVER = -1
+"""No token has this id, so decoding runs to its limit."""
+
+
+def decode_speed(subject: Subject, rows: int = 16, tokens: int = 64) -> dict[str, float]:
+    """Tokens per second of greedy decoding, ``rows`` sequences side by side."""
+    prompt = subject.tokenizer.encode_chat([("user", "Bonjour, comment allez-vous ?")])
+    requests = [Request(prompt, tokens)] * rows
+    greedy(subject.model, requests[:2], NEVER)
+    started = time.perf_counter()
+    greedy(subject.model, requests, NEVER, batch_size=rows)
+    seconds = time.perf_counter() - started
+    return {
+        "tokens_per_second": round(rows * tokens / seconds, 1),
+        "rows": rows,
+        "threads": torch.get_num_threads(),
+        "weight_bytes": stored_bytes(subject),
+    }
+
+
+def stored_bytes(subject: Subject) -> int:
+    """Bytes of the weights in the type they run in."""
+    each = {"int8": 1, "bfloat16": 2, "float16": 2}.get(subject.weights, 4)
+    return subject.model.config.parameter_count() * each

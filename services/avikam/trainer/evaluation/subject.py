@@ -1,0 +1,77 @@
+"""The model under test: a checkpoint folder, or the state of a training run with its tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from avikam.model.checkpoint import load_checkpoint
+from avikam.model.loading import WeightType, from_float_weights, load_model
+from avikam.model.manifest import CONFIG, TOKENIZER, WEIGHTS
+from avikam.model.tokenizer import Tokenizer
+from avikam.model.transformer import Avikam1
+from avikam.trainer.decoding import Advance, Request, greedy
+from avikam.trainer.state import read_weights
+
+
+@dataclass(slots=True)
+class Subject:
+    """A model, its tokenizer and what identifies both in a report."""
+
+    model: Avikam1
+    tokenizer: Tokenizer
+    name: str
+    weights: str
+    digest: str
+
+    def answer(
+        self, prompts: list[str], limits: list[int], batch: int, advance: Advance
+    ) -> list[str]:
+        """Greedy answers of the assistant to one user turn each."""
+        asked = [self.tokenizer.encode_chat([("user", prompt)]) for prompt in prompts]
+        room = self.model.config.max_positions
+        requests = [Request(p[-room:], n) for p, n in zip(asked, limits, strict=True)]
+        ids = greedy(self.model, requests, self.tokenizer.eos_id, batch, advance)
+        return [self.tokenizer.decode(i) for i in ids]
+
+
+def load_subject(
+    path: Path, tokenizer: Path | None = None, weights: WeightType = "auto", device: str = "cpu"
+) -> Subject:
+    """Open ``path``: a checkpoint folder, or a ``state.pt`` (float32, needs ``tokenizer``)."""
+    if path.is_dir():
+        checkpoint = load_checkpoint(path)
+        model = load_model(checkpoint, weights, device)
+        kind = checkpoint.stored_type if weights == "auto" else weights
+        tokenizer_file = Tokenizer(checkpoint.tokenizer_file)
+        return Subject(model, tokenizer_file, model.config.name, kind, _digest(path))
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is neither a checkpoint folder nor a training state")
+    if tokenizer is None:
+        raise ValueError(f"{path} is a training state; pass --tokenizer tokenizer.model with it")
+    config, state = read_weights(path)
+    model = from_float_weights(config, state).to(device)
+    return Subject(model, Tokenizer(tokenizer), config.name, "float32", _sha256(path))
+
+
+def _digest(folder: Path) -> str:
+    """Of what decides the figures: config, weights and tokenizer, but not the model card."""
+    parts = [_sha256(folder / name) for name in (CONFIG, WEIGHTS, TOKENIZER)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held so far: device memory on CUDA, resident memory of the process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,131 @@
+"""MODEL_CARD.md: what the model is, from what it was made, how good it is, in its own words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from avikam.model.checkpoint import CARD
+from avikam.model.config import ModelConfig
+from avikam.model.manifest import write_manifest
+from avikam.trainer.evaluation.report import table
+
+FACTS = "export.json"
+"""Beside the weights: everything the card states, so that it can be written again."""
+
+_SOURCES = Path(__file__).with_name("sources.yaml")
+
+
+def read_sources(path: Path | None) -> dict[str, Any]:
+    """The data sources of a card; the embedded model's when no file is given."""
+    described = yaml.safe_load((path or _SOURCES).read_text(encoding="utf-8"))
+    for source in described.get("sources", []):
+        missing = {"name", "repository", "licence"} - set(source)
+        if missing:
+            raise ValueError(f"source {source.get('name', source)} lacks {sorted(missing)[0]!r}")
+    return dict(described)
+
+
+def refresh_card(folder: Path, evaluation: Path) -> str:
+    """Write the card again with the figures of an ``eval.json``."""
+    facts_file = folder / FACTS
+    if not facts_file.exists():
+        raise FileNotFoundError(f"{facts_file} is missing; write the checkpoint with train export")
+    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    report = json.loads(evaluation.read_text(encoding="utf-8"))
+    config = ModelConfig.from_file(folder / "config.json")
+    (folder / CARD).write_text(model_card(config, facts, report), encoding="utf-8")
+    write_manifest(folder)
+    return f"{folder / CARD} quotes {evaluation}"
+
+
+def model_card(
+    config: ModelConfig, facts: dict[str, Any], evaluation: dict[str, Any] | None = None
+) -> str:
+    """The card as Markdown."""
+    parts = [f"# {config.name}", _introduction(config, facts)]
+    parts += ["## Use and limits", _LIMITS]
+    parts += ["## Answers", _answers(facts)]
+    parts += ["## Training", _training(facts)]
+    if facts.get("calibration"):
+        parts += ["## Int8", _calibration(facts["calibration"])]
+    if evaluation:
+        parts += ["## Evaluation", _evaluation(evaluation)]
+    parts += ["## Data and licences", _sources(facts["sources"])]
+    return "\n\n".join(parts) + "\n"
+
+
+_LIMITS = """\
+The model translates everyday sentences between French and English, answers short requests in the
+language they were asked in, and does small exercises. It is far too small to know facts: answers
+about the world are often wrong, and it may state them fluently. It must not be used for medical,
+legal or safety decisions. Quebec, Belgian, Swiss and African French are covered by a short list of
+words only. Text outside everyday language (law, science, news) translates poorly."""
+
+
+def _introduction(config: ModelConfig, facts: dict[str, Any]) -> str:
+    full = config.layer_types.count("full")
+    layers = f"{config.num_layers} layers" + (f" ({full} of them dense)" if full else "")
+    return (
+        f"A bilingual French/English language model of {config.parameter_count():,} parameters: "
+        f"{layers}, hidden size {config.hidden_size}, {config.num_heads} heads, vocabulary "
+        f"{config.vocab_size:,}, context {config.max_positions} tokens, attention "
+        f"FG({config.window}, {config.stride}). Weights are stored as {facts['weights']}."
+    )
+
+
+def _answers(facts: dict[str, Any]) -> str:
+    rows = [(_cell(prompt), _cell(answer)) for prompt, answer in facts["answers"]]
+    return f"The model's own answers, unedited (greedy, {facts['weights']} weights).\n\n" + table(
+        ("prompt", "answer"), rows
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>") or "*(empty)*"
+
+
+def _training(facts: dict[str, Any]) -> str:
+    progress = facts["training"]
+    text = (
+        f"Trained from scratch: {progress['steps']:,} steps, {progress['tokens']:,} tokens, "
+        f"{progress['seconds'] / 60:.0f} minutes."
+    )
+    if facts.get("adapter"):
+        text += f" The adapter {facts['adapter']} is merged into the weights."
+    return text
+
+
+def _calibration(calibration: dict[str, Any]) -> str:
+    worst = ", ".join(f"`{n}` {100 * e:.2f} %" for n, e in calibration["worst_matrices"].items())
+    return (
+        f"One scale per output row. On {calibration['tokens']:,} held-out tokens: perplexity "
+        f"{calibration['perplexity_float32']} in float32, {calibration['perplexity_int8']} in int8 "
+        f"({calibration['cost_percent']:+.2f} %). Largest relative errors of a matrix: {worst}."
+    )
+
+
+def _evaluation(report: dict[str, Any]) -> str:
+    rows = [
+        (direction, domain, scores["bleu"], scores["chrf"], scores["pairs"])
+        for direction, domains in report["tasks"].get("translation", {}).items()
+        for domain, scores in domains.items()
+    ]
+    text = f"Measured by `avikam eval`; every figure is in `eval.json` (code `{report['commit']}`)."
+    if rows:
+        text += "\n\n" + table(("direction", "domain", "BLEU", "chrF", "pairs"), rows)
+    if report["summary"]:
+        text += "\n\n" + table(("figure", "value"), report["summary"].items())
+    return text
+
+
+def _sources(described: dict[str, Any]) -> str:
+    rows = [
+        (s["name"], s["repository"], s.get("commit", ""), s["licence"], s.get("used_for", ""))
+        for s in described["sources"]
+    ]
+    header = ("source", "repository", "commit", "licence", "used for")
+    return f"{described.get('description', '')}\n\n{table(header, rows)}".strip()

@@ -1,0 +1,125 @@
+"""From a training state to a checkpoint folder that a worker serves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from avikam.model.checkpoint import load_checkpoint, write_checkpoint
+from avikam.model.config import ModelConfig
+from avikam.model.loading import load_model
+from avikam.model.manifest import write_manifest
+from avikam.model.quantize import quantize_state
+from avikam.model.tokenizer import Tokenizer
+from avikam.trainer.corpus import load_corpus
+from avikam.trainer.evaluation.subject import Subject
+from avikam.trainer.examples import Example, chat
+from avikam.trainer.export.calibration import calibrate
+from avikam.trainer.export.card import FACTS, model_card, read_sources
+from avikam.trainer.export.showcase import showcase
+from avikam.trainer.recipe import recipe
+from avikam.trainer.state import read_progress, read_weights
+
+
+@recipe
+class ExportRecipe:
+    """``calibration_tokens`` is how much held-out text the int8 cost is measured on."""
+
+    name: str = "avikam1-nano"
+    weights: Literal["int8", "bfloat16", "float32"] = "int8"
+    calibration_tokens: int = 20_000
+    temperature: float = 0.0
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    training: dict[str, Any]
+
+
+def export_checkpoint(
+    state: Path,
+    tokenizer_file: Path,
+    data: Path,
+    out: Path,
+    recipe: ExportRecipe,
+    sources: Path | None = None,
+) -> str:
+    """Write ``out``; returns one line that says what it cost."""
+    trained = _read(state, recipe.name)
+    tokenizer = Tokenizer(tokenizer_file)
+    facts: dict[str, Any] = {
+        "weights": recipe.weights,
+        "training": trained.training,
+        "sources": read_sources(sources),
+        "answers": [],
+    }
+    if recipe.weights == "int8":
+        examples = held_out_examples(tokenizer, data, recipe.calibration_tokens)
+        facts["calibration"] = calibrate(trained.config, trained.weights, examples)
+    tensors = stored_tensors(trained.weights, recipe.weights)
+    generation = {"temperature": recipe.temperature, "max_tokens": recipe.max_tokens}
+    write_checkpoint(out, trained.config, tensors, tokenizer_file.read_bytes(), generation)
+    facts["answers"] = showcase(_subject(out, tokenizer))
+    (out / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "MODEL_CARD.md").write_text(model_card(trained.config, facts), encoding="utf-8")
+    write_manifest(out)
+    cost = facts.get("calibration", {}).get("cost_percent")
+    return f"{out}: {recipe.weights}" + (f", perplexity {cost:+.2f} %" if cost is not None else "")
+
+
+def stored_tensors(weights: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """A checkpoint's tensors in the number format ``kind``; norms stay float32 in int8."""
+    if kind == "int8":
+        return quantize_state({n: w for n, w in weights.items() if n != "head.weight"})
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    return {name: weight.to(dtype) for name, weight in weights.items()}
+
+
+def held_out_examples(tokenizer: Tokenizer, data: Path, tokens: int) -> list[Example]:
+    """Validation pairs as translation requests, both directions, up to ``tokens`` counted."""
+    corpus = load_corpus(data, "valid")
+    examples: list[Example] = []
+    for pairs in zip(*_padded(list(corpus.pairs.values())), strict=True):
+        for pair in filter(None, pairs):
+            for form, source, target in (
+                ("Traduis en anglais : ", pair.french, pair.english),
+                ("Translate into French: ", pair.english, pair.french),
+            ):
+                turns = [("user", form + source), ("assistant", target)]
+                examples.append(chat(tokenizer, turns))
+                tokens -= sum(examples[-1].counts)
+        if tokens <= 0:
+            return examples
+    if not examples:
+        raise ValueError(f"{data} has no parallel/valid pairs to measure int8 on")
+    return examples
+
+
+def _padded(lists: list[list[Any]]) -> list[list[Any]]:
+    longest = max(map(len, lists), default=0)
+    return [rows + [None] * (longest - len(rows)) for rows in lists]
+
+
+def _read(state: Path, name: str) -> _Trained:
+    config, weights = read_weights(state)
+    progress = read_progress(state)
+    training = {
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds),
+    }
+    return _Trained(config.with_changes(name=name), weights, training)
+
+
+def _subject(folder: Path, tokenizer: Tokenizer) -> Subject:
+    checkpoint = load_checkpoint(folder)
+    model = load_model(checkpoint)
+    return Subject(model, tokenizer, model.config.name, checkpoint.stored_type, checkpoint.digest)

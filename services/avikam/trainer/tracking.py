@@ -1,0 +1,72 @@
+"""MLflow records of runs: a folder on disk by default, a server by its URL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Tracker:
+    """Records of one run; this base class records nothing."""
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Settings of the run."""
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Figures at a step."""
+
+    def artifact(self, path: Path) -> None:
+        """A file that belongs to the run."""
+
+
+class MlflowTracker(Tracker):
+    """Records into the run that MLflow has open."""
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self._run_id = run_id
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            self._client.log_param(self._run_id, name, str(value)[:500])
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._client.log_metric(self._run_id, name, float(value), step=step)
+
+    def artifact(self, path: Path) -> None:
+        self._client.log_artifact(self._run_id, str(path))
+
+
+@contextmanager
+def tracked_run(uri: str | None, experiment: str, name: str) -> Iterator[Tracker]:
+    """A run in ``experiment`` at ``uri`` (a folder or ``http://...``); none records nothing.
+
+    The run is marked failed when the body raises.
+    """
+    if not uri:
+        yield Tracker()
+        return
+    client = _client(uri)
+    found = client.get_experiment_by_name(experiment)
+    identity = found.experiment_id if found else client.create_experiment(experiment)
+    run_id = client.create_run(identity, run_name=name).info.run_id
+    try:
+        yield MlflowTracker(client, run_id)
+    except BaseException:
+        client.set_terminated(run_id, status="FAILED")
+        raise
+    client.set_terminated(run_id)
+
+
+def _client(uri: str) -> Any:
+    """A client of a folder or a server. MLflow wants to be told that a folder is meant."""
+    from mlflow import MlflowClient
+
+    if "://" in uri:
+        return MlflowClient(tracking_uri=uri)
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    return MlflowClient(tracking_uri=Path(uri).resolve().as_uri())
