@@ -40,7 +40,7 @@ format: $(VENV)/.dev ## Repair style
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## Measure this machine
-	@$(BIN)/avikam bench $(ARGS)
+	@$(BIN)/avikam bench engine $(ARGS)
 
 eval: $(VENV)/.dev ## Measure the embedded model on the corpus in DATA=folder
 	@$(BIN)/avikam eval --data "$(DATA)" --out runs/eval $(ARGS)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("avikam.cli.model", "Show, verify or create checkpoints."),
     "train": ("avikam.cli.train", "Make a model: corpus, tokenizer, training, export."),
     "eval": ("avikam.cli.eval", "Measure a model."),
+    "bench": ("avikam.cli.bench", "Measure this machine."),
     "config": ("avikam.cli.config", "Show or check settings and where they come from."),
     "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),
     "version": ("avikam.cli.version", "Print the versions of Avikam and what it stands on."),

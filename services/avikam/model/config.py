@@ -157,6 +157,22 @@ PRESETS: dict[str, ModelConfig] = {
         num_kv_heads=8,
         intermediate_size=960,
     ),
+    "avikam1-60m": ModelConfig(
+        name="avikam1-60m",
+        hidden_size=512,
+        num_layers=16,
+        num_heads=8,
+        num_kv_heads=8,
+        intermediate_size=1280,
+    ),
+    "avikam1-260m": ModelConfig(
+        name="avikam1-260m",
+        hidden_size=1024,
+        num_layers=24,
+        num_heads=16,
+        num_kv_heads=16,
+        intermediate_size=2560,
+    ),
     "avikam1-test": ModelConfig(
         name="avikam1-test",
         vocab_size=512,

@@ -1,0 +1,71 @@
+"""``avikam bench``: what this machine does, measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avikam.cli.failure import fail
+from avikam.worker.settings import embedded_model
+
+if TYPE_CHECKING:
+    from avikam.engine.measure import EngineFigures
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure this machine.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this machine."""
+
+
+@app.command()
+def engine(
+    model: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder; the embedded model by default.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="auto, int8, bfloat16 or float32.")] = "auto",
+    streams: Annotated[str, typer.Option(help="Numbers of streams, by commas.")] = "1,4,16,32",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Seconds per figure.")] = 2.0,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("build/bench/engine.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tokens per second of prefill and of decoding, and what context costs."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    counts = tuple(int(n) for n in streams.split(","))
+    figures = _measure(model or embedded_model(), weights, counts, seconds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(figures.as_json(), indent=2) + "\n", encoding="utf-8")
+    typer.echo(out.read_text("utf-8") if as_json else _table(figures))
+
+
+def _measure(folder: Path, weights: str, streams: tuple[int, ...], seconds: float) -> EngineFigures:
+    from avikam.engine.build import slot_cache
+    from avikam.engine.measure import StepBench
+    from avikam.model.checkpoint import CheckpointError, load_checkpoint
+    from avikam.model.loading import load_model, resolve_weight_type
+
+    try:
+        checkpoint = load_checkpoint(folder)
+    except CheckpointError as error:
+        fail(str(error))
+    kind = resolve_weight_type(weights, checkpoint)  # type: ignore[arg-type]
+    cache = slot_cache(checkpoint.config, max(streams), kind)
+    return StepBench(load_model(checkpoint, kind), cache, seconds).run(streams)
+
+
+def _table(figures: EngineFigures) -> str:
+    rows = [
+        f"{figures.parameters:,} parameters, {figures.attention}, {figures.threads} threads",
+        f"prefill 256 tokens    {figures.prefill_256:10,.0f} tokens/s",
+        *(f"decode {n:>3} streams    {rate:10,.0f} tokens/s" for n, rate in figures.decode.items()),
+        f"step at 2047 / at 320 {figures.context_step_ratio:10.2f}",
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,97 @@
+"""How fast the engine's step is on this machine: prefill, decode by streams, cost of context."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+
+from avikam.engine.sampler import SamplingRow, sample
+from avikam.model.attention.plan import Chunk, StepPlan
+from avikam.model.attention.slots import SlotCache
+from avikam.model.transformer import Avikam1
+from avikam.protocol.sampling import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """Medians of one run. Rates are tokens per second, over all streams.
+
+    ``context_step_ratio``: time of a decode step at the longest context over one at 320 tokens.
+    """
+
+    parameters: int
+    threads: int
+    attention: str
+    prefill_256: float
+    decode: dict[str, float]
+    context_step_ratio: float
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class StepBench:
+    """Times whole steps: plan, model, logits, sampling."""
+
+    def __init__(self, model: Avikam1, cache: SlotCache, seconds: float = 2.0) -> None:
+        self._model = model
+        self._cache = cache
+        self._seconds = seconds
+        self._never = torch.tensor([], dtype=torch.long)
+
+    def run(self, streams: tuple[int, ...]) -> EngineFigures:
+        """Measure everything; ``streams`` beyond the slots are left out."""
+        longest = self._model.config.max_positions - 1
+        short, long = self.decode_seconds(1, 320), self.decode_seconds(1, longest)
+        return EngineFigures(
+            parameters=self._model.config.parameter_count(),
+            threads=torch.get_num_threads(),
+            attention=self._cache.name,
+            prefill_256=256 / self.prefill_seconds(256),
+            decode={
+                str(n): n / self.decode_seconds(n, 64) for n in streams if n <= self._cache.slots
+            },
+            context_step_ratio=long / short,
+        )
+
+    def prefill_seconds(self, length: int) -> float:
+        """Seconds of one prompt of ``length`` tokens, in chunks as the scheduler would cut it."""
+        size = min(length, self._cache.longest_chunk)
+
+        def prefill() -> None:
+            for start in range(0, length, size):
+                plan = StepPlan((), (), (Chunk(0, start, min(size, length - start)),))
+                self._step(plan, last_only=True)
+
+        return self._median(prefill)
+
+    def decode_seconds(self, streams: int, position: int) -> float:
+        """Seconds of one step of ``streams`` sequences at ``position``."""
+        plan = StepPlan(tuple(range(streams)), (position,) * streams)
+        return self._median(lambda: self._step(plan, last_only=False))
+
+    @torch.inference_mode()
+    def _step(self, plan: StepPlan, *, last_only: bool) -> None:
+        self._cache.begin(plan)
+        tokens = torch.arange(plan.tokens) % self._model.config.vocab_size
+        hidden = self._model(tokens, plan.positions(), self._cache.attend)
+        logits = self._model.logits(hidden[-1:] if last_only else hidden)
+        row = SamplingRow(SamplingParams(), 0, 0, frozenset(), Counter())
+        sample(logits, [row] * len(logits), self._never)
+
+    def _median(self, work: Callable[[], None]) -> float:
+        """Median seconds of ``work`` over about ``seconds``, after a warm-up."""
+        for _ in range(3):
+            work()
+        times: list[float] = []
+        started = time.perf_counter()
+        while len(times) < 5 or time.perf_counter() - started < self._seconds:
+            before = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - before)
+        return statistics.median(times)
