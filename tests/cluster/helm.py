@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pytest import MonkeyPatch
 
 from tests.tools import require_tool
 
@@ -31,9 +33,11 @@ class RefusedError(Exception):
 
 
 def tool(name: str) -> str:
-    """Path of a chart tool: one that `make chart-tools` built, or one on the PATH."""
-    os.environ["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
-    return require_tool(name)
+    """Path of a tool: built by `make chart-tools`, on the PATH, or beside this Python."""
+    folders = (str(TOOLS), os.environ["PATH"], str(Path(sys.executable).parent))
+    with MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join(folders))
+        return require_tool(name)
 
 
 def render(

@@ -93,6 +93,12 @@ def custom(group: str, version: str, kind: str) -> Draft202012Validator:
 @cache
 def _definitions(group: str) -> Path:
     module, expected, folder = _MODULES[group]
+    return module_folder(module, expected) / folder
+
+
+@cache
+def module_folder(module: str, expected: str) -> Path:
+    """Folder of a Go module's content, once its sum is the expected one."""
     done = subprocess.run(
         [tool("go"), "mod", "download", "-json", module],
         capture_output=True,
@@ -103,7 +109,7 @@ def _definitions(group: str) -> Path:
     found = json.loads(done.stdout)
     assert not found.get("Error"), f"{module}: {found['Error']}"
     assert found["Sum"] == expected, f"{module} has the sum {found['Sum']}"
-    return Path(found["Dir"]) / folder
+    return Path(found["Dir"])
 
 
 def _closed(schema: Any) -> Any:

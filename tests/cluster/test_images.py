@@ -1,0 +1,111 @@
+"""Images and compose.yaml, as far as they can be judged without a container engine.
+
+By the linters, by the schemas, and by the settings classes that the containers will run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from avikam import __version__
+from avikam.gateway.settings import GatewaySettings
+from avikam.protocol.settings import load
+from avikam.worker.settings import WorkerSettings
+from tests.cluster.helm import CHART, ROOT, tool
+from tests.cluster.schemas import module_folder
+
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+COMPOSE_GO = (
+    "github.com/compose-spec/compose-go/v2@v2.10.1",
+    "h1:mFbXobojGRFIVi1UknrvaDAZ+PkJfyjqkA1yseh+vAU=",
+)
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_has_no_complaint(file: Path) -> None:
+    command = [tool("hadolint"), "--config", str(ROOT / "docker" / "hadolint.yaml")]
+    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_is_unprivileged_pinned_and_described(file: Path) -> None:
+    text = file.read_text()
+    final = text[text.rindex("\nFROM ") :]
+    assert "USER 10001:10001" in final
+    assert "HEALTHCHECK" in final
+    assert "org.opencontainers.image.version" in final
+    assert "FROM scratch AS sbom" in text
+    for base in re.findall(r"^ARG \w+_IMAGE=(.*)$", text, re.MULTILINE):
+        assert ":" in base
+        assert not base.endswith(":latest")
+
+
+def test_the_gateways_image_has_no_torch() -> None:
+    text = (ROOT / "docker" / "gateway.Dockerfile").read_text()
+    assert "pip install --no-cache-dir --no-compile .\n" in text
+    assert "COPY models" not in text
+
+
+def test_the_build_context_holds_what_the_images_copy() -> None:
+    allowed = (ROOT / ".dockerignore").read_text()
+    copied = {
+        name
+        for file in DOCKERFILES
+        for line in re.findall(r"^COPY (?!--)(.*) \S+$", file.read_text(), re.MULTILINE)
+        for name in line.split()
+    }
+    assert copied
+    for name in copied:
+        assert f"!{name}\n" in allowed
+        assert (ROOT / name).exists()
+
+
+def test_images_charts_and_package_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == chart["version"] == __version__
+    for file in DOCKERFILES:
+        assert f"ARG VERSION={__version__}\n" in file.read_text()
+    for name in ("gateway", "worker"):
+        assert SERVICES[name]["image"].endswith(f":{__version__}")
+
+
+def test_compose_is_valid() -> None:
+    schema = module_folder(*COMPOSE_GO) / "schema" / "compose-spec.json"
+    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(COMPOSE)
+
+
+def test_composes_settings_are_the_services_settings() -> None:
+    gateway = load(GatewaySettings, "gateway", environ=SERVICES["gateway"]["environment"])
+    worker = load(WorkerSettings, "worker", environ=SERVICES["worker"]["environment"])
+    assert gateway.workers == (f"dns:worker:{worker.port}",)
+    assert grace("gateway") > gateway.drain_notice_seconds + gateway.drain_seconds
+    assert grace("worker") > worker.drain_accept_seconds + worker.drain_seconds
+
+
+def grace(service: str) -> int:
+    return int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_is_hardened_and_pinned(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert re.search(r":v?\d+\.\d+\.\d+", service["image"])
+    # Nothing listens beyond this machine.
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    for volume in service.get("volumes", []):
+        source = volume.partition(":")[0]
+        if source.startswith("./"):
+            assert (ROOT / source).exists()
