@@ -35,24 +35,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def descendants(pid: int) -> set[int]:
-    """Processes below ``pid`` that are alive now."""
-    children: dict[int, set[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(parent, set()).add(int(entry.name))
-    found, waiting = set(), [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), ()):
-            found.add(child)
-            waiting.append(child)
-    return found
-
-
 def alive(pid: int) -> bool:
     """Whether a process still runs; one that ended and nobody waited for does not."""
     try:
@@ -60,3 +42,18 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def marked(mark: str) -> set[int]:
+    """Processes alive now that were started with ``mark`` in their environment."""
+    wanted = f"AVIKAM_TEST_MARK={mark}".encode()
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                variables = entry.joinpath("environ").read_bytes().split(b"\0")
+            except (FileNotFoundError, PermissionError, ProcessLookupError):
+                continue
+            if wanted in variables and alive(int(entry.name)):
+                found.add(int(entry.name))
+    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 import avikam
-from avikam.cli.main import COMMANDS, LazyCommands, app
+from avikam.cli.main import COMMANDS, LazyCommands, app, main
 
 
 @pytest.fixture
@@ -46,3 +47,17 @@ def test_versions_as_text_and_json(runner: CliRunner) -> None:
     shown = json.loads(runner.invoke(app, ["version", "--json"]).output)
     assert shown["avikam"] == avikam.__version__
     assert {"python", "torch", "grpcio"} <= set(shown)
+
+
+def test_a_missing_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "avikam.model.checkpoint", raising=False)
+    monkeypatch.setattr(sys, "argv", ["avikam", "model", "verify"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: torch is not installed: pip install 'avikam[worker]'\n"
+    )

@@ -183,7 +183,8 @@ def port(name: str, number: int, flag: str) -> Finding:
         socket.create_server(("127.0.0.1", number)).close()
     except OSError as error:
         remedy = f"something uses it already; choose another with {flag}"
-        return Finding(name, Verdict.ABSENT, f"{number}: {error.strerror}", remedy)
+        reason = os.strerror(error.errno or 0)
+        return Finding(name, Verdict.ABSENT, f"{number}: {reason}", remedy)
     return Finding(name, Verdict.GOOD, f"{number} is free")
 
 

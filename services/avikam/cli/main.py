@@ -22,6 +22,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("avikam.cli.worker", "Run one worker in the foreground."),
     "generate": ("avikam.cli.generate", "Continue a prompt."),
     "chat": ("avikam.cli.chat", "Talk with the model in the terminal."),
+    "train": ("avikam.cli.train", "Make a model, from raw text to a checkpoint."),
+    "eval": ("avikam.cli.eval", "Measure a model."),
+    "bench": ("avikam.cli.bench", "Measure this machine."),
     "model": ("avikam.cli.model", "Show, verify or create checkpoints."),
     "train": ("avikam.cli.train", "Make a model: corpus, tokenizer, training, export."),
     "eval": ("avikam.cli.eval", "Measure a model."),
@@ -29,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("avikam.cli.config", "Show or check settings and where they come from."),
     "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),
     "version": ("avikam.cli.version", "Print the versions of Avikam and what it stands on."),
+}
+# What the base install leaves out, and the extra that has it.
+_EXTRAS = {
+    **dict.fromkeys(("numpy", "safetensors", "sentencepiece", "torch"), "avikam[worker]"),
+    **dict.fromkeys(("matplotlib", "mlflow", "sacrebleu"), "avikam[train]"),
 }
 _COMPLETION = {"install_completion", "show_completion"}
 
@@ -91,4 +99,11 @@ def avikam_command(
 
 def main() -> None:
     """Entry point of the ``avikam`` program."""
-    app(prog_name="avikam")
+    try:
+        app(prog_name="avikam")
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        typer.echo(f"error: {error.name} is not installed: pip install '{extra}'", err=True)
+        raise SystemExit(2) from None

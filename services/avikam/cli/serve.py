@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,8 +85,9 @@ def _with_free_port(gateway: GatewaySettings) -> GatewaySettings:
         with socket.create_server((gateway.host, gateway.http_port), family=family) as listener:
             port = listener.getsockname()[1]
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         fail(
-            f"cannot listen on {gateway.host} port {gateway.http_port}: {error.strerror}; "
+            f"cannot listen on {gateway.host} port {gateway.http_port}: {reason}; "
             "choose another with --http-port, or 0 for a free one"
         )
     return gateway.model_copy(update={"http_port": port})

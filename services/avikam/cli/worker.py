@@ -6,7 +6,6 @@ from typing import Any
 
 import typer
 
-from avikam.cli.failure import fail
 from avikam.cli.flags import ConfigFile, Lifeline, load_or_fail, settings_flags
 from avikam.cli.lifeline import stop_with_parent
 from avikam.worker.settings import WorkerSettings
@@ -21,8 +20,6 @@ def worker(flags: dict[str, Any], config: ConfigFile = None, lifeline: Lifeline 
     settings = load_or_fail(WorkerSettings, "worker", config, flags)
     if lifeline:
         stop_with_parent()
-    try:
-        from avikam.worker.server import run
-    except ModuleNotFoundError as error:
-        fail(f"{error.name} is not installed; a worker needs: pip install 'avikam[worker]'")
+    from avikam.worker.server import run
+
     raise typer.Exit(run(settings))
