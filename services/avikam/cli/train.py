@@ -9,17 +9,91 @@ import typer
 
 from avikam.cli.recipes import fail_clearly
 
-app = typer.Typer(help="Make a model: export.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Make a model, from raw text to a checkpoint.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Recipe = Annotated[Path | None, typer.Option(help="YAML recipe.")]
+Tokenizer = Annotated[Path, typer.Option(help="SentencePiece file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Track = Annotated[str | None, typer.Option(help="MLflow folder or server URL.")]
 Data = Annotated[Path, typer.Option(help="Corpus folder.")]
+
+
+@app.command()
+def corpus(
+    raw: Annotated[Path, typer.Argument(help="Folder of .jsonl and .tsv files, plain or .gz.")],
+    out: Annotated[Path, typer.Argument(help="Corpus folder to write.")],
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Evaluation sets that must not leak into training.")
+    ] = None,
+    recipe: Recipe = None,
+) -> None:
+    """Clean, deduplicate, label and split raw text; drop what leaks; report."""
+    from avikam.trainer.preparation.prepare import Preparation
+    from avikam.trainer.preparation.recipe import CorpusRecipe
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        report = Preparation(raw, out, load_recipe(CorpusRecipe, recipe), evaluation).run()
+    typer.echo(report.read_text(encoding="utf-8"))
+
+
+@app.command()
+def leaks(data: Annotated[Path, typer.Argument(help="Corpus folder with eval/.")]) -> None:
+    """Check that no training row holds evaluation text; exit status 1 when one does."""
+    from avikam.trainer.preparation.prepare import LeakError, check_leaks
+
+    with fail_clearly():
+        try:
+            typer.echo(check_leaks(data))
+        except LeakError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from error
+
+
+@app.command()
+def tokenizer(
+    data: Annotated[Path, typer.Argument(help="Corpus folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder for tokenizer-<size>.model and the table.")],
+    size: Annotated[list[int] | None, typer.Option(help="Vocabulary size; repeatable.")] = None,
+) -> None:
+    """Train vocabularies and compare their fertility in French and English."""
+    from avikam.trainer.corpus import load_corpus
+    from avikam.trainer.tokenizer_report import train_vocabularies
+
+    with fail_clearly():
+        train, valid = load_corpus(data), load_corpus(data, "valid")
+        document = train_vocabularies(train, valid, out, size or [4000, 8000, 16000])
+    typer.echo(document.read_text(encoding="utf-8"))
+
+
+@app.command()
+def pretrain(
+    data: Annotated[Path, typer.Argument(help="Corpus folder.")],
+    out: Annotated[Path, typer.Argument(help="Run folder; an existing run goes on.")],
+    tokenizer: Tokenizer,
+    recipe: Recipe = None,
+    device: Device = "auto",
+    track: Track = None,
+) -> None:
+    """Train from scratch; under torchrun on several GPUs or processes."""
+    from avikam.trainer.pretrain import PretrainConfig
+    from avikam.trainer.pretrain_command import PretrainPaths, pretrain
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        paths = PretrainPaths(data, tokenizer, out)
+        written = pretrain(paths, load_recipe(PretrainConfig, recipe), device, track)
+    if written:
+        typer.echo(written)
 
 
 @app.command()
 def export(
     state: Annotated[Path, typer.Argument(help="state.pt of a training run.")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
-    tokenizer: Annotated[Path, typer.Option(help="SentencePiece file of the run.")],
+    tokenizer: Tokenizer,
     data: Data,
     recipe: Recipe = None,
     weights: Annotated[str | None, typer.Option(help="int8, bfloat16 or float32.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from avikam.model.masks import document_mask
 from avikam.model.transformer import Attend, Avikam1
@@ -32,14 +33,37 @@ def row_masks(model: Avikam1, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def hidden_states(model: Avikam1, batch: Batch) -> Tensor:
-    """Hidden states [B, T, hidden] of packed rows."""
+def hidden_states(model: Avikam1, batch: Batch, recompute: frozenset[int] = frozenset()) -> Tensor:
+    """Hidden states [B, T, hidden] of packed rows.
+
+    The layers in ``recompute`` keep no activations and run a second time in the backward pass
+    (gradient checkpointing, Chen et al. 2016, arXiv 1604.06174).
+    """
     attend = masked_attention(row_masks(model, batch), model.config.layer_types)
-    hidden: Tensor = model(batch.tokens, batch.positions, attend)
-    return hidden
+    if not recompute:
+        hidden: Tensor = model(batch.tokens, batch.positions, attend)
+        return hidden
+    x = model.embed(batch.tokens)
+    table = model.rotary[batch.positions].to(x.dtype)
+    for layer, block in enumerate(model.blocks):
+        if layer in recompute:
+            x = checkpoint(block, x, table, attend, use_reentrant=False)
+        else:
+            x = block(x, table, attend)
+    return model.norm(x)
+
+
+def every_nth_layer(layers: int, every: int) -> frozenset[int]:
+    """Layers ``every - 1``, ``2 * every - 1``, ... of a model (0 = none)."""
+    return frozenset(range(every - 1, layers, every)) if every else frozenset()
+
+
+def summed_loss(model: Avikam1, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the cross-entropy over the counted targets; the head runs on those rows only."""
+    chosen = targets != -100
+    return F.cross_entropy(model.logits(hidden[chosen]), targets[chosen], reduction="sum")
 
 
 def counted_loss(model: Avikam1, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the counted targets; the head runs on those rows only."""
-    chosen = targets != -100
-    return F.cross_entropy(model.logits(hidden[chosen]), targets[chosen])
+    """Mean cross-entropy over the counted targets."""
+    return summed_loss(model, hidden, targets) / (targets != -100).sum()

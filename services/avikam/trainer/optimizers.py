@@ -6,15 +6,14 @@ this size it needs about half the tokens of AdamW for the same loss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from avikam.model.transformer import Avikam1
+from avikam.trainer.recipe import recipe
 
 
-@dataclass(frozen=True, slots=True)
+@recipe
 class LearningRates:
     """Peak rates: ``matrices`` for Muon, ``vectors`` for embeddings and norms (AdamW)."""
 

@@ -4,7 +4,7 @@
     positions | 0 1 2 ...      | 0 1 2 ... | 0 1 2 ...    | 0   |
     documents | 0 0 0 ...      | 1 1 1 ... | 2 2 2 ...    | -1  |
 
-A document longer than a row continues in the next one as a document of its own.
+What does not fit into the rest of a row is cut off: rows stay independent of one another.
 """
 
 from __future__ import annotations
@@ -32,11 +32,27 @@ class Batch:
 
     @property
     def counted(self) -> int:
+        """Targets the loss counts."""
         return int((self.targets != -100).sum())
+
+    def rows(self, start: int, step: int) -> Batch:
+        """Every ``step``-th row from ``start`` on."""
+        return Batch(*(t[start::step] for t in self._tensors()))
+
+    def split(self, rows: int) -> list[Batch]:
+        """Pieces of at most ``rows`` rows."""
+        pieces = zip(*(t.split(rows) for t in self._tensors()), strict=True)
+        return [Batch(*tensors) for tensors in pieces]
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(t.to(device, non_blocking=True) for t in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.tokens, self.targets, self.positions, self.documents
 
 
 def pack(examples: Iterator[Example], rows: int, length: int) -> Batch:
-    """Fill ``rows`` x ``length`` tokens from ``examples``, first row with room first."""
+    """Fill ``rows`` x ``length`` tokens from ``examples``, row after row."""
     width = length + 1  # inputs and targets overlap by one
     tokens = np.zeros((rows, width), dtype=np.int64)
     counts = np.zeros((rows, width), dtype=bool)

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
-import json
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import field
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avikam.model.transformer import Avikam1
-from avikam.trainer.examples import Example
-from avikam.trainer.loss import counted_loss, hidden_states
+from avikam.trainer.feeding import Fed, feed
+from avikam.trainer.loss import counted_loss, every_nth_layer, hidden_states, summed_loss
+from avikam.trainer.metrics import MetricsFile
 from avikam.trainer.mixture import Mixture
 from avikam.trainer.optimizers import LearningRates, build_optimizers, set_rate
 from avikam.trainer.packing import Batch, pack
+from avikam.trainer.parallel import World
+from avikam.trainer.recipe import recipe
 from avikam.trainer.schedule import warm_stable_decay
 from avikam.trainer.state import Progress, load_state, save_state
 
 
-@dataclass(frozen=True, slots=True)
-class PretrainConfig:
-    """One run. It ends at ``steps`` or after ``minutes``, whichever comes first.
+def _shares() -> dict[str, float]:
+    return {
+        "everyday-pairs": 0.62,
+        "other-pairs": 0.07,
+        "sentences": 0.08,
+        "prose": 0.09,
+        "chat": 0.06,
+        "talk": 0.015,
+        "exercises": 0.025,
+        "knowledge": 0.03,
+        "reasoning": 0.01,
+    }
 
+
+@recipe
+class PretrainConfig:
+    """One run. It ends at ``steps`` or after ``minutes`` (None = no limit), whichever comes first.
+
+    ``model`` is a preset and ``model_changes`` what differs from it. ``rows`` x ``length`` tokens
+    make a step over all ranks, ``micro_rows`` of them at a time on each (0 = all at once).
     ``weights`` are shares of tokens per source of :mod:`avikam.trainer.sources`.
+    ``recompute_every`` checkpoints the gradients of every n-th layer (0 = none).
     """
 
+    model: str = "avikam1-nano"
+    model_changes: dict[str, Any] = field(default_factory=dict)
     steps: int = 2000
-    minutes: float = 120.0
+    minutes: float | None = None
     rows: int = 32
+    micro_rows: int = 0
     length: int = 256
     seed: int = 0
     clip: float = 1.0
@@ -38,117 +62,150 @@ class PretrainConfig:
     decay: float = 0.45
     checkpoint_seconds: float = 180.0
     validate_every: int = 100
+    recompute_every: int = 0
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
     compile: bool = True
     rates: LearningRates = field(default_factory=LearningRates)
-    weights: dict[str, float] = field(
-        default_factory=lambda: {
-            "everyday-pairs": 0.62,
-            "other-pairs": 0.07,
-            "sentences": 0.08,
-            "prose": 0.09,
-            "chat": 0.06,
-            "talk": 0.015,
-            "exercises": 0.025,
-            "knowledge": 0.03,
-            "reasoning": 0.01,
-        }
-    )
+    weights: dict[str, float] = field(default_factory=_shares)
 
     def share_done(self, progress: Progress) -> float:
         """Progress 0..1 by the tighter of the two limits."""
-        return max(progress.step / self.steps, progress.seconds / (60 * self.minutes))
+        by_time = progress.seconds / (60 * self.minutes) if self.minutes else 0.0
+        return max(progress.step / self.steps, by_time)
 
 
 Report = Callable[[dict[str, float]], None]
 """Called with the figures of each step."""
+Validate = Callable[[Avikam1], dict[str, float]]
+
+
+class Objective(nn.Module):
+    """The model with its loss as one module, which is what data parallelism wraps."""
+
+    def __init__(self, model: Avikam1, config: PretrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self._recompute = every_nth_layer(model.config.num_layers, config.recompute_every)
+        self._forward = torch.compile(hidden_states) if config.compile else hidden_states
+        self._loss = torch.compile(summed_loss, dynamic=True) if config.compile else summed_loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Summed loss of the counted targets."""
+        hidden = self._forward(self.model, batch, self._recompute)
+        return self._loss(self.model, hidden, batch.targets)
 
 
 class Pretraining:
     """A resumable run in one folder: ``state.pt`` and ``metrics.jsonl``."""
 
     def __init__(
-        self, folder: Path, model: Avikam1, mixture: Mixture, config: PretrainConfig
+        self,
+        folder: Path,
+        model: Avikam1,
+        mixture: Mixture,
+        config: PretrainConfig,
+        world: World | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._model = model
+        self._world = world or World(torch.device("cpu"))
+        self._model = model.to(self._world.device)
         self._config = config
         self._mixture = mixture
-        self._optimizers = build_optimizers(model, config.rates)
-        self._forward = torch.compile(hidden_states) if config.compile else hidden_states
-        self._loss = torch.compile(counted_loss, dynamic=True) if config.compile else counted_loss
+        self._optimizers = build_optimizers(self._model, config.rates)
+        self._objective = self._world.share(Objective(self._model, config))
         self.progress = Progress()
         if self.state_file.exists():
-            self.progress = load_state(self.state_file, model, self._optimizers)
+            self.progress = load_state(self.state_file, self._model, self._optimizers)
             mixture.restore(self.progress.mixture)
+        self._metrics = MetricsFile(folder / "metrics.jsonl", self.progress.step)
 
     @property
     def state_file(self) -> Path:
         return self._folder / "state.pt"
 
-    def run(self, validate: Callable[[Avikam1], dict[str, float]], report: Report) -> None:
+    def run(self, validate: Validate, report: Report) -> None:
         """Train to the end of the schedule, saving and validating on the way."""
-        examples = iter(self._mixture)
         saved = started = time.monotonic()
         before = self.progress.seconds
+        batches = feed(self._mixture, self._config.rows, self._config.length)
         while self._config.share_done(self.progress) < 1.0:
-            figures = self._step(examples)
+            figures = self._step(next(batches))
             now = time.monotonic()
-            self.progress.seconds = before + now - started
+            self.progress.seconds = self._world.agree(before + now - started)
             if self.progress.step % self._config.validate_every == 0:
                 figures |= validate(self._model)
-            self._record(figures)
-            report(figures)
+            self._record(figures, report)
             if now - saved > self._config.checkpoint_seconds:
                 self.save()
                 saved = now
+        batches.close()
         self.save()
 
     def save(self) -> None:
-        self.progress.mixture = self._mixture.state()
-        save_state(self.state_file, self._model, self._optimizers, self.progress)
+        """Write the state; rank 0 does it for all."""
+        if self._world.leads:
+            save_state(self.state_file, self._model, self._optimizers, self.progress)
 
-    def _step(self, examples: Iterator[Example]) -> dict[str, float]:
+    def _step(self, fed: Fed) -> dict[str, float]:
         config = self._config
         factor = warm_stable_decay(config.share_done(self.progress), config.warmup, config.decay)
         set_rate(self._optimizers, max(factor, 1e-3))
-        batch = pack(examples, config.rows, config.length)
-        loss = self._backward(batch)
+        loss = self._backward(fed.batch)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"loss is {loss} at step {self.progress.step + 1}; {self.state_file} holds the "
+                "last good state, go on from it with lower rates"
+            )
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), config.clip)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
-        self.progress.tokens += batch.tokens.numel()
+        self.progress.tokens += fed.batch.tokens.numel()
+        self.progress.mixture = fed.mixture
         return {"step": self.progress.step, "loss": loss, "rate": factor, "norm": float(norm)}
 
     def _backward(self, batch: Batch) -> float:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss: Tensor = self._loss(self._model, self._forward(self._model, batch), batch.targets)
-        loss.backward()
-        return float(loss.detach())
+        """Gradients of the mean loss over the whole batch, of which this rank computes its rows.
 
-    def _record(self, figures: dict[str, float]) -> None:
-        line = figures | {"seconds": round(self.progress.seconds, 1)}
-        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        Ranks average their gradients, so each scales its sum by ranks / counted targets.
+        """
+        world, counted = self._world, max(1, batch.counted)
+        own = batch.rows(world.rank, world.size).to(world.device)
+        total = 0.0
+        for piece in own.split(self._config.micro_rows or len(own.tokens)):
+            with torch.autocast(world.device.type, torch.bfloat16, self._mixed):
+                loss: Tensor = self._objective(piece) * (world.size / counted)
+            loss.backward()
+            total += float(loss.detach())
+        return world.total(total / world.size)
+
+    @property
+    def _mixed(self) -> bool:
+        return self._config.precision == "bfloat16"
+
+    def _record(self, figures: dict[str, float], report: Report) -> None:
+        if self._world.leads:
+            self._metrics.append(figures | {"seconds": round(self.progress.seconds, 1)})
+            report(figures)
 
 
 @torch.no_grad()
-def validation_losses(model: Avikam1, batches: dict[str, list[Batch]]) -> dict[str, float]:
+def validation_losses(model: Avikam1, batches: Mapping[str, list[Batch]]) -> dict[str, float]:
     """Mean counted loss of each named list of batches."""
     losses = {}
     for name, group in batches.items():
         total = sum(
             float(counted_loss(model, hidden_states(model, b), b.targets)) * b.counted
-            for b in group
+            for b in (batch.to(model.rotary.device) for batch in group)
         )
         losses[f"valid/{name}"] = total / max(1, sum(b.counted for b in group))
     return losses
 
 
 def validation_batches(
-    mixtures: dict[str, Mixture], rows: int, length: int
+    mixtures: Mapping[str, Mixture], rows: int, length: int
 ) -> dict[str, list[Batch]]:
     """One packed batch per source of a held-out mixture."""
     return {name: [pack(iter(mixture), rows, length)] for name, mixture in mixtures.items()}

@@ -13,7 +13,7 @@ Update = Callable[[int, str], None]
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Update]:
+def progress_bar(title: str, total: int, shown: bool = True) -> Iterator[Update]:
     """A bar on the error stream, so that a command's output can still be piped."""
     columns = (
         TextColumn("{task.description}"),
@@ -22,7 +22,7 @@ def progress_bar(title: str, total: int) -> Iterator[Update]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task(title, total=total, note="")
 
         def update(done: int, note: str = "") -> None:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,19 +18,20 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines that are UTF-8; others are skipped."""
+def _lines(path: Path, dropped: Counter[str] | None = None) -> Iterator[str]:
+    """The lines that are UTF-8; others are skipped and counted."""
     with _open(path) as file:
         for raw in file:
             try:
-                yield raw.decode("utf-8").rstrip("\n")
+                yield raw.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
-                continue
+                if dropped is not None:
+                    dropped["not UTF-8"] += 1
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """One object per line."""
-    for number, line in enumerate(_lines(path), 1):
+def read_jsonl(path: Path, dropped: Counter[str] | None = None) -> Iterator[dict[str, Any]]:
+    """One object per line; ``dropped`` counts the lines that are not UTF-8."""
+    for number, line in enumerate(_lines(path, dropped), 1):
         if not line.strip():
             continue
         try:
@@ -38,9 +40,9 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path}:{number} is not JSON: {error}") from error
 
 
-def read_tsv(path: Path) -> Iterator[dict[str, str]]:
+def read_tsv(path: Path, dropped: Counter[str] | None = None) -> Iterator[dict[str, str]]:
     """Tab-separated rows under a header; quotes are text, not syntax."""
-    yield from csv.DictReader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
+    yield from csv.DictReader(_lines(path, dropped), delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def find(folder: Path, stem: str) -> Path | None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_KEPT = "mlflow_run_id"
+
 
 class Tracker:
     """Records of one run; this base class records nothing."""
@@ -42,24 +44,39 @@ class MlflowTracker(Tracker):
 
 
 @contextmanager
-def tracked_run(uri: str | None, experiment: str, name: str) -> Iterator[Tracker]:
+def tracked_run(
+    uri: str | None, experiment: str, name: str, folder: Path | None = None
+) -> Iterator[Tracker]:
     """A run in ``experiment`` at ``uri`` (a folder or ``http://...``); none records nothing.
 
-    The run is marked failed when the body raises.
+    With ``folder`` the run's id is kept there, so that a training run that resumes goes on in the
+    same record. The run is marked failed when the body raises.
     """
     if not uri:
         yield Tracker()
         return
     client = _client(uri)
-    found = client.get_experiment_by_name(experiment)
-    identity = found.experiment_id if found else client.create_experiment(experiment)
-    run_id = client.create_run(identity, run_name=name).info.run_id
+    run_id = _resumed(folder) or _created(client, experiment, name)
+    if folder:
+        (folder / _KEPT).write_text(run_id, encoding="utf-8")
+    client.update_run(run_id, status="RUNNING")
     try:
         yield MlflowTracker(client, run_id)
     except BaseException:
         client.set_terminated(run_id, status="FAILED")
         raise
     client.set_terminated(run_id)
+
+
+def _resumed(folder: Path | None) -> str:
+    kept = folder / _KEPT if folder else None
+    return kept.read_text(encoding="utf-8").strip() if kept and kept.exists() else ""
+
+
+def _created(client: Any, experiment: str, name: str) -> str:
+    found = client.get_experiment_by_name(experiment)
+    identity = found.experiment_id if found else client.create_experiment(experiment)
+    return str(client.create_run(identity, run_name=name).info.run_id)
 
 
 def _client(uri: str) -> Any:

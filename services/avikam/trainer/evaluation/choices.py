@@ -47,14 +47,22 @@ def _summary(values: list[tuple[float, float]]) -> dict[str, float]:
     }
 
 
+def lettered(item: dict[str, Any]) -> list[str]:
+    """The options as ``A) ...``."""
+    return [f"{LETTERS[i]}) {option}" for i, option in enumerate(item["options"])]
+
+
+def question_with_options(item: dict[str, Any]) -> str:
+    """The user turn of an item, in the form the training data use."""
+    lead = [item["context"]] if item.get("context") else []
+    return "\n".join([*lead, item["question"], *lettered(item)])
+
+
 def option_examples(tokenizer: Tokenizer, item: dict[str, Any]) -> list[Example]:
     """One example per option; only the assistant's turn is counted."""
-    options = [f"{LETTERS[i]}) {option}" for i, option in enumerate(item["options"])]
-    lead = [item["context"]] if item.get("context") else []
-    question = "\n".join([*lead, item["question"], *options])
-    prompt = tokenizer.encode_chat([("user", question)])
+    prompt = tokenizer.encode_chat([("user", question_with_options(item))])
     examples = []
-    for option in options:
+    for option in lettered(item):
         answer = [*tokenizer.encode(option), tokenizer.eos_id]
         counts = [False] * len(prompt) + [True] * len(answer)
         examples.append(Example([*prompt, *answer], counts))

@@ -30,7 +30,7 @@ class EvalRecipe:
     limit: int = 0
     batch: int = 64
     context: int = 256
-    perplexity_tokens: int = 20_000
+    perplexity_tokens: int = 10_000
     to_english: str = "Traduis en anglais : {s}"
     to_french: str = "Translate into French: {s}"
 

@@ -1,0 +1,90 @@
+"""``avikam train pretrain``: everything a run needs, put together from paths and a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from avikam.model.config import ModelConfig, preset
+from avikam.model.tokenizer import Tokenizer
+from avikam.model.transformer import Avikam1, initialize
+from avikam.trainer.corpus import load_corpus
+from avikam.trainer.mixture import Mixture
+from avikam.trainer.packing import Batch
+from avikam.trainer.parallel import World, joined_world
+from avikam.trainer.pretrain import (
+    PretrainConfig,
+    Pretraining,
+    validation_batches,
+    validation_losses,
+)
+from avikam.trainer.progress import progress_bar
+from avikam.trainer.sources import pretraining_sources
+from avikam.trainer.tracking import tracked_run
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainPaths:
+    """Where a run reads and writes."""
+
+    data: Path
+    tokenizer: Path
+    out: Path
+
+
+def pretrain(
+    paths: PretrainPaths, config: PretrainConfig, device: str = "auto", track: str | None = None
+) -> str:
+    """Train, or go on training, in ``paths.out``; rank 0 returns the state file, others nothing."""
+    tokenizer = Tokenizer(paths.tokenizer)
+    with joined_world(device) as world:
+        return _run(paths, config, tokenizer, world, track)
+
+
+def _run(
+    paths: PretrainPaths,
+    config: PretrainConfig,
+    tokenizer: Tokenizer,
+    world: World,
+    track: str | None,
+) -> str:
+    model = Avikam1(model_config(config, tokenizer))
+    initialize(model, config.seed)
+    corpus = load_corpus(paths.data)
+    sources = pretraining_sources(corpus, tokenizer, config.weights, config.length)
+    run = Pretraining(paths.out, model, Mixture(sources, config.seed), config, world)
+    held_out = held_out_batches(paths.data, tokenizer, config)
+    name, records = paths.out.name, track if world.leads else None
+    with (
+        tracked_run(records, "avikam-pretrain", name, paths.out) as tracker,
+        progress_bar(f"pretrain {name}", config.steps, shown=world.leads) as bar,
+    ):
+        tracker.parameters(asdict(config))
+        bar(run.progress.step, "")
+
+        def report(figures: dict[str, float]) -> None:
+            bar(1, f"loss {figures['loss']:.3f}")
+            tracker.metrics(figures, step=run.progress.step)
+
+        run.run(lambda m: validation_losses(m, held_out), report)
+        if world.leads:
+            tracker.artifact(paths.out / "metrics.jsonl")
+    return str(run.state_file) if world.leads else ""
+
+
+def model_config(config: PretrainConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """The model of a recipe, with the tokenizer's vocabulary."""
+    changes = {"vocab_size": tokenizer.vocab_size, **config.model_changes}
+    if "layer_types" in changes:
+        changes["layer_types"] = tuple(changes["layer_types"])
+    return preset(config.model).with_changes(**changes)
+
+
+def held_out_batches(
+    data: Path, tokenizer: Tokenizer, config: PretrainConfig
+) -> dict[str, list[Batch]]:
+    """A validation batch for every source that has held-out text."""
+    weights = dict.fromkeys(config.weights, 1.0)
+    sources = pretraining_sources(load_corpus(data, "valid"), tokenizer, weights, config.length)
+    mixtures = {source.name: Mixture([source], 1) for source in sources if source.size}
+    return validation_batches(mixtures, min(16, config.rows), config.length)
