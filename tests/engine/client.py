@@ -55,6 +55,7 @@ def ask(
     prompt: list[int],
     *,
     generated: tuple[int, ...] = (),
+    adapter: str = "",
     deadline: float | None = None,
     on_delta: Callable[[Delta], None] | None = None,
     **sampling: Any,
@@ -72,6 +73,7 @@ def ask(
         tuple(prompt),
         SamplingParams(**sampling),
         generated=generated,
+        adapter=adapter,
         deadline=deadline,
     )
     engine.submit(spec, sink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from avikam.model.checkpoint import (
     load_checkpoint,
     verify_checkpoint,
     write_checkpoint,
-    write_manifest,
 )
 from avikam.model.config import ConfigError, ModelConfig, preset
 from avikam.model.linear import OneDnnInt8, PortableInt8, onednn_problem
 from avikam.model.loading import load_model
+from avikam.model.manifest import write_manifest
 from avikam.model.quantize import dequantize_rows, float_state, quantize_rows, quantize_state
 from avikam.model.transformer import Avikam1
 from tests.model.builders import random_weights, small_config, tiny_checkpoint
@@ -28,46 +29,6 @@ from tests.model.builders import random_weights, small_config, tiny_checkpoint
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tiny_checkpoint(tmp_path / "model")
-
-
-def test_a_written_checkpoint_verifies_and_reads_back(folder: Path) -> None:
-    assert verify_checkpoint(folder) == []
-    checkpoint = load_checkpoint(folder)
-    expected = quantize_state(random_weights(checkpoint.config))
-    assert checkpoint.weights.keys() == expected.keys()
-    assert all(torch.equal(checkpoint.weights[name], expected[name]) for name in expected)
-    assert checkpoint.stored_type == "int8"
-    shown = describe_checkpoint(folder)
-    assert shown["parameters"] == checkpoint.config.parameter_count()
-    assert len(checkpoint.digest) == 64
-
-
-def test_the_parameter_count_is_the_modules(folder: Path) -> None:
-    for changes in ({}, {"feed_forward": "swiglu"}, {"tie_embeddings": False}):
-        config = small_config(num_kv_heads=4, num_heads=8, **changes)
-        assert config.parameter_count() == sum(p.numel() for p in Avikam1(config).parameters())
-    assert preset("avikam1-7b").parameter_count() == 5_094_248_448
-
-
-@pytest.mark.parametrize(
-    ("damage", "complaint"),
-    [
-        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
-        (lambda f: (f / "tokenizer.model").unlink(), "tokenizer.model is missing"),
-        (lambda f: (f / "manifest.json").write_text("{"), "manifest.json is unreadable"),
-        (lambda f: flip_a_bit(f / "model.safetensors"), "model.safetensors is corrupt"),
-        (lambda f: (f / "config.json").write_text("{}"), "config.json is corrupt"),
-        (lambda f: drop_weight(f), "weight norm.weight is missing"),
-        (lambda f: reshape_weight(f), "weight norm.weight has shape (3,), needs (64,)"),
-        (lambda f: add_weight(f), "unknown weight evil"),
-        (lambda f: truncate(f), "is not a safetensors file"),
-    ],
-)
-def test_damage_is_named(folder: Path, damage: object, complaint: str) -> None:
-    damage(folder)  # type: ignore[operator]
-    assert any(complaint in problem for problem in verify_checkpoint(folder))
-    with pytest.raises(CheckpointError, match="checkpoint "):
-        load_checkpoint(folder)
 
 
 def flip_a_bit(path: Path) -> None:
@@ -102,6 +63,46 @@ def truncate(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     write_manifest(folder)
+
+
+def test_a_written_checkpoint_verifies_and_reads_back(folder: Path) -> None:
+    assert verify_checkpoint(folder) == []
+    checkpoint = load_checkpoint(folder)
+    expected = quantize_state(random_weights(checkpoint.config))
+    assert checkpoint.weights.keys() == expected.keys()
+    assert all(torch.equal(checkpoint.weights[name], expected[name]) for name in expected)
+    assert checkpoint.stored_type == "int8"
+    shown = describe_checkpoint(folder)
+    assert shown["parameters"] == checkpoint.config.parameter_count()
+    assert len(checkpoint.digest) == 64
+
+
+def test_the_parameter_count_is_the_modules(folder: Path) -> None:
+    for changes in ({}, {"feed_forward": "swiglu"}, {"tie_embeddings": False}):
+        config = small_config(num_kv_heads=4, num_heads=8, **changes)
+        assert config.parameter_count() == sum(p.numel() for p in Avikam1(config).parameters())
+    assert preset("avikam1-7b").parameter_count() == 5_094_248_448
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda f: (f / "tokenizer.model").unlink(), "tokenizer.model is missing"),
+        (lambda f: (f / "manifest.json").write_text("{"), "manifest.json is unreadable"),
+        (lambda f: flip_a_bit(f / "model.safetensors"), "model.safetensors is corrupt"),
+        (lambda f: (f / "config.json").write_text("{}"), "config.json is corrupt"),
+        (drop_weight, "weight norm.weight is missing"),
+        (reshape_weight, "weight norm.weight has shape (3,), needs (64,)"),
+        (add_weight, "unknown weight evil"),
+        (truncate, "is not a safetensors file"),
+    ],
+)
+def test_damage_is_named(folder: Path, damage: Callable[[Path], object], complaint: str) -> None:
+    damage(folder)
+    assert any(complaint in problem for problem in verify_checkpoint(folder))
+    with pytest.raises(CheckpointError, match="checkpoint "):
+        load_checkpoint(folder)
 
 
 def test_a_manifest_cannot_point_outside_the_folder(folder: Path) -> None:

@@ -31,7 +31,7 @@ def test_no_text_becomes_a_control_token(tokenizer: Tokenizer, token: str) -> No
 
 
 def test_typographic_quotes_are_made_straight() -> None:
-    assert normalize("L\u2019été \u201cici\u201d\u00a0!\r\n") == "L'été \"ici\" !\n"
+    assert normalize("L\u2019été \u201cici\u201d\u00a0!\r\n") == 'L\'été "ici" !\n'
 
 
 def test_a_chat_is_framed_by_roles(tokenizer: Tokenizer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from avikam.engine.adapters import AdapterStore
 from avikam.engine.engine import TorchEngine
 from avikam.engine.interface import EngineModel
 from avikam.engine.runner import ModelRunner
@@ -16,9 +17,10 @@ from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.plan import StepPlan
 from avikam.model.attention.slots import SlotCache
-from avikam.model.checkpoint import WEIGHTS, Checkpoint, CheckpointError, load_checkpoint
+from avikam.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, load_model, resolve_weight_type
+from avikam.model.manifest import WEIGHTS
 from avikam.model.tokenizer import Tokenizer
 from avikam.protocol.errors import ApiError
 from avikam.protocol.sampling import SamplingParams
@@ -38,6 +40,8 @@ class EngineOptions:
     queue_requests: int = 1024
     queue_tokens: int = 1_000_000
     threads: int = 0  # 0: torch decides
+    adapters: Path | None = None  # folder that adapters may be loaded from
+    adapter_bytes: int = 256 * 2**20
 
 
 def build_engine(options: EngineOptions) -> TorchEngine:
@@ -50,6 +54,9 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     model = load_model(checkpoint, kind)
     cache = slot_cache(checkpoint.config, options.slots, kind)
     runner = ModelRunner(model, cache)
+    adapters = AdapterStore(
+        checkpoint.config, options.adapters, options.adapter_bytes, exact=kind == "int8"
+    )
     _warm_up(runner)
     log.info(
         "model ready: %s, %s weights, attention %s, %d slots of %.1f MiB",
@@ -59,6 +66,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         _describe(checkpoint, kind, cache),
         tokenizer,
         runner,
+        adapters,
         token_budget=options.token_budget,
         queue_requests=options.queue_requests,
         queue_tokens=options.queue_tokens,
@@ -99,7 +107,9 @@ def _warm_up(runner: ModelRunner) -> None:
     with torch.inference_mode():
         plan = StepPlan((0,), (0,))
         runner.cache.begin(plan)
-        hidden = runner.model(torch.zeros(1, dtype=torch.long), plan.positions(), runner.cache.attend)
+        hidden = runner.model(
+            torch.zeros(1, dtype=torch.long), plan.positions(), runner.cache.attend
+        )
         runner.model.logits(hidden)
 
 
@@ -117,5 +127,3 @@ def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotCache) -> Eng
         created=int((checkpoint.folder / WEIGHTS).stat().st_mtime),
         default_sampling=default_sampling(checkpoint.generation),
     )
-
-

@@ -20,8 +20,10 @@ from collections.abc import Sequence as Seq
 
 import torch
 
+from avikam.engine.adapters import AdapterStore
 from avikam.engine.detokenizer import Detokenizer
 from avikam.engine.interface import (
+    AdapterInfo,
     EngineModel,
     EngineStats,
     FinishReason,
@@ -47,6 +49,7 @@ class TorchEngine:
         model: EngineModel,
         tokenizer: Tokenizer,
         runner: ModelRunner,
+        adapters: AdapterStore,
         *,
         token_budget: int = 512,
         queue_requests: int = 256,
@@ -55,6 +58,7 @@ class TorchEngine:
         self._model = model
         self._tokenizer = tokenizer
         self._runner = runner
+        self._adapters = adapters
         self._scheduler = Scheduler(runner.cache.slots, token_budget, runner.cache.longest_chunk)
         self._queue_requests = queue_requests
         self._queue_tokens = queue_tokens
@@ -77,9 +81,16 @@ class TorchEngine:
 
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         sequence = self._build(spec, sink)
+        try:
+            self._enqueue(sequence)
+        except ApiError:
+            self._give_back(sequence)
+            raise
+
+    def _enqueue(self, sequence: Sequence) -> None:
         with self._wake:
             self._check_room(sequence)
-            self._live[spec.request_id] = sequence
+            self._live[sequence.spec.request_id] = sequence
             self._load_tokens += sequence.cost
             self._inbox.append(sequence)
             self._wake.notify()
@@ -108,6 +119,12 @@ class TorchEngine:
     def token_bytes(self, token: int) -> bytes:
         return self._tokenizer.token_bytes[token]
 
+    def load_adapter(self, name: str, path: str) -> AdapterInfo:
+        return self._adapters.load(name, path)
+
+    def unload_adapter(self, name: str) -> None:
+        self._adapters.unload(name)
+
     def stats(self) -> EngineStats:
         with self._wake:
             live, running = len(self._live), self._scheduler.running
@@ -121,6 +138,8 @@ class TorchEngine:
                 stalled_seconds=busy_for,
                 tokens_per_second=self._rate.per_second(time.monotonic()),
                 queue_limit=self._queue_requests,
+                adapters=self._adapters.infos(),
+                alive=self._thread.is_alive(),
             )
 
     def close(self, timeout: float = 10.0) -> None:
@@ -131,10 +150,6 @@ class TorchEngine:
 
     def _build(self, spec: SequenceSpec, sink: Sink) -> Sequence:
         """Check what needs the vocabulary and the context, and make the sequence."""
-        if spec.adapter:
-            raise ApiError(
-                404, f"adapter {spec.adapter!r} is not loaded", "model_not_found", "model"
-            )
         if not spec.prompt:
             raise invalid("the prompt is empty; send at least one token", "prompt")
         self._check_ids(spec)
@@ -150,9 +165,9 @@ class TorchEngine:
             end_ids.add(self._tokenizer.eos_id)
         stops = spec.sampling.stop
         detokenizer = Detokenizer(self._tokenizer, spec.prompt[-1], stops)
-        return Sequence(
-            spec, sink, detokenizer, frozenset(end_ids), wanted or room, time.monotonic()
-        )
+        adapter = self._adapters.acquire(spec.adapter) if spec.adapter else None
+        limit, now = wanted or room, time.monotonic()
+        return Sequence(spec, sink, detokenizer, frozenset(end_ids), limit, now, adapter)
 
     def _check_ids(self, spec: SequenceSpec) -> None:
         size = self._tokenizer.vocab_size
@@ -240,9 +255,14 @@ class TorchEngine:
     def _forget(self, sequence: Sequence) -> None:
         """Free everything a sequence holds."""
         self._scheduler.remove(sequence)
+        self._give_back(sequence)
         with self._wake:
             del self._live[sequence.spec.request_id]
             self._load_tokens -= sequence.cost
+
+    def _give_back(self, sequence: Sequence) -> None:
+        if sequence.adapter is not None:
+            self._adapters.release(sequence.adapter)
 
     def _fail_all(self) -> None:
         for sequence in list(self._scheduler.sequences()):

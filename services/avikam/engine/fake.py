@@ -20,6 +20,7 @@ from avikam.engine import fake_text
 from avikam.engine.fake_reader import Passage, PlainReader, StoppingReader, reader_for
 from avikam.engine.fault_plan import INJECTED, Fault, FaultKind, FaultPlan
 from avikam.engine.interface import (
+    AdapterInfo,
     Delta,
     EngineModel,
     EngineStats,
@@ -127,6 +128,12 @@ class FakeEngine:
 
     def token_bytes(self, token: int) -> bytes:
         return fake_text.TOKEN_BYTES[token]
+
+    def load_adapter(self, name: str, path: str) -> AdapterInfo:
+        raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
+
+    def unload_adapter(self, name: str) -> None:
+        raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
 
     def stats(self) -> EngineStats:
         with self._wake:

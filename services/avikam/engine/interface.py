@@ -7,7 +7,7 @@ with ``finish`` set, the sink is never called again: every sequence ends exactly
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -91,6 +91,15 @@ Sink = Callable[[Delta], None]
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterInfo:
+    """A loaded adapter: ``name`` is what clients say, ``digest`` (of its content) what it is."""
+
+    name: str
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A consistent look at the engine, cheap enough for every heartbeat."""
 
@@ -102,7 +111,7 @@ class EngineStats:
     stalled_seconds: float
     tokens_per_second: float
     queue_limit: int
-    adapters: tuple[str, ...] = field(default=())
+    adapters: tuple[AdapterInfo, ...] = ()
     # False once the engine's thread has ended, whatever ended it.
     alive: bool = True
 
@@ -156,6 +165,12 @@ class Engine(Protocol):
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes an id stands for; empty for control tokens."""
+
+    def load_adapter(self, name: str, path: str) -> AdapterInfo:
+        """Make the adapter folder ``path`` (inside the adapter root) known as ``name``."""
+
+    def unload_adapter(self, name: str) -> None:
+        """Forget a name; sequences that use it finish with it."""
 
     def stats(self) -> EngineStats: ...
 

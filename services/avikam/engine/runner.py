@@ -11,7 +11,8 @@ from avikam.engine.sampler import choice
 from avikam.engine.scheduler import Batch
 from avikam.engine.sequence import Sequence
 from avikam.model.attention.slots import SlotCache
-from avikam.model.transformer import Avikam1
+from avikam.model.lora import AppliedAdapter, adapt_rows
+from avikam.model.transformer import Adapt, Avikam1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class ModelRunner:
         plan = batch.plan()
         self.cache.begin(plan)
         tokens = torch.tensor(batch.input_tokens(), dtype=torch.long)
-        hidden = self.model(tokens, plan.positions(), self.cache.attend)
+        hidden = self.model(tokens, plan.positions(), self.cache.attend, _adapt(batch))
         ready, rows = list(batch.decoding), list(range(len(batch.decoding)))
         row = len(rows)
         for sequence, length in batch.chunks:
@@ -61,3 +62,20 @@ class ModelRunner:
         sequence.prompt_choices += [
             choice(row, token, top) for row, token in zip(logits, targets, strict=True)
         ]
+
+
+def _adapt(batch: Batch) -> Adapt | None:
+    """The batch's adapters with the rows of their sequences; none when no row has one."""
+    rows: dict[str, list[int]] = {}
+    applied: dict[str, AppliedAdapter] = {}
+    row = 0
+    sized = [(sequence, 1) for sequence in batch.decoding]
+    for sequence, length in (*sized, *batch.chunks):
+        if sequence.adapter is not None:
+            adapter = sequence.adapter.applied
+            applied[adapter.digest] = adapter
+            rows.setdefault(adapter.digest, []).extend(range(row, row + length))
+        row += length
+    if not rows:
+        return None
+    return adapt_rows([(applied[digest], torch.tensor(which)) for digest, which in rows.items()])

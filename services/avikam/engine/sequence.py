@@ -1,15 +1,16 @@
 """One sequence from submission to its only end.
 
-    WAITING --slot--> RUNNING --finish--> done        (a finish may come in either state)
+WAITING --slot--> RUNNING --finish--> done        (a finish may come in either state)
 
-    tokens     | prompt ............ | generated ...... |
-    computed   | keys and values in the slot ......|      pending = len(tokens) - computed
+tokens     | prompt ............ | generated ...... |
+computed   | keys and values in the slot ......|      pending = len(tokens) - computed
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+from avikam.engine.adapters import AdapterLease
 from avikam.engine.detokenizer import Detokenizer
 from avikam.engine.interface import (
     Delta,
@@ -34,8 +35,10 @@ class Sequence:
         end_ids: frozenset[int],
         limit: int,
         now: float,
+        adapter: AdapterLease | None = None,
     ) -> None:
         self.spec = spec
+        self.adapter = adapter
         self.slot: int | None = None
         self.tokens = [*spec.prompt, *spec.generated]
         self.computed = 0

@@ -21,6 +21,9 @@ from avikam.model.rotary import rotary_table, rotate
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [..., H, D], k [..., Hkv, D], v [..., Hkv, D]) -> [..., H, D]."""
 
+Adapt = Callable[[int, str, Tensor, Tensor], Tensor]
+"""(layer, "q_proj" | "v_proj" | "o_proj", input [rows, in], output [rows, out]) -> output."""
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv 1910.07467)."""
@@ -61,10 +64,14 @@ class Attention(nn.Module):
         self.qkv_proj = Linear(config.hidden_size, config.qkv_rows, device)
         self.o_proj = Linear(config.hidden_size, config.hidden_size, device)
 
-    def forward(self, x: Tensor, table: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
         q, k, v = split_qkv(self.qkv_proj(x), self.config)
-        out = attend(self.layer, rotate(q, table), rotate(k, table), v)
-        return self.o_proj(out.flatten(-2))
+        if adapt is not None:
+            q = adapt(self.layer, "q_proj", x, q.flatten(-2)).view_as(q)
+            v = adapt(self.layer, "v_proj", x, v.flatten(-2)).view_as(v)
+        mixed = attend(self.layer, rotate(q, table), rotate(k, table), v).flatten(-2)
+        out = self.o_proj(mixed)
+        return out if adapt is None else adapt(self.layer, "o_proj", mixed, out)
 
 
 def split_qkv(fused: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,8 +114,8 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
         self.ffn = FeedForward(config, device)
 
-    def forward(self, x: Tensor, table: Tensor, attend: Attend) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), table, attend)
+    def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), table, attend, adapt)
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -128,12 +135,14 @@ class Avikam1(nn.Module):
             self.head.weight = self.embed.weight
         self.register_buffer("rotary", rotary_table(config), persistent=False)
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, attend: Attend, adapt: Adapt | None = None
+    ) -> Tensor:
         """Hidden states [..., hidden] of ``tokens`` [...] at absolute ``positions`` [...]."""
         x = self.embed(tokens)
         table = self.rotary[positions].to(x.dtype)
         for block in self.blocks:
-            x = block(x, table, attend)
+            x = block(x, table, attend, adapt)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

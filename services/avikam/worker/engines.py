@@ -18,9 +18,25 @@ def build_engine(settings: WorkerSettings) -> Engine:
     """
     if settings.engine == "fake":
         return _fake(settings)
-    from avikam.engine.engine import build_engine as build_real_engine
+    return _real(settings)
 
-    return build_real_engine(settings)
+
+def _real(settings: WorkerSettings) -> Engine:
+    from avikam.engine.build import EngineOptions
+    from avikam.engine.build import build_engine as build_real_engine
+
+    options = EngineOptions(
+        model=settings.model,
+        weights=settings.weights,
+        slots=settings.slots,
+        token_budget=settings.token_budget,
+        queue_requests=settings.queue_requests,
+        queue_tokens=settings.queue_tokens,
+        threads=settings.threads,
+        adapters=settings.adapters,
+        adapter_bytes=settings.adapter_bytes,
+    )
+    return build_real_engine(options)
 
 
 def _fake(settings: WorkerSettings) -> Engine:

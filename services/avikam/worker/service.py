@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from avikam.engine.interface import Engine
-from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.errors import invalid
 from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2, worker_pb2, worker_pb2_grpc
 from avikam.worker.errors import Context
@@ -62,12 +62,16 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def LoadAdapter(  # noqa: N802
         self, request: worker_pb2.LoadAdapterRequest, context: Context
     ) -> worker_pb2.LoadAdapterResponse:
-        raise _no_adapters()
+        engine = self._board.engine_or_refuse()
+        info = await asyncio.to_thread(engine.load_adapter, request.name, request.path)
+        adapter = generation_pb2.Adapter(name=info.name, digest=info.digest, bytes=info.bytes)
+        return worker_pb2.LoadAdapterResponse(adapter=adapter)
 
     async def UnloadAdapter(  # noqa: N802
         self, request: worker_pb2.UnloadAdapterRequest, context: Context
     ) -> worker_pb2.UnloadAdapterResponse:
-        raise _no_adapters()
+        self._board.engine_or_refuse().unload_adapter(request.name)
+        return worker_pb2.UnloadAdapterResponse()
 
 
 def _tokenize(request: worker_pb2.TokenizeRequest, engine: Engine) -> worker_pb2.TokenizeResponse:
@@ -83,7 +87,3 @@ def _ids(prompt: generation_pb2.Prompt, framed: bool, engine: Engine) -> list[in
     if prompt.HasField("text") and not framed:
         return engine.encode_plain(prompt.text)
     return encode(prompt, "", engine)
-
-
-def _no_adapters() -> ApiError:
-    return ApiError(501, "This worker's engine has no adapters.", "unsupported", "adapter")

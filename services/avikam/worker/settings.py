@@ -47,6 +47,15 @@ class WorkerSettings(Settings):
     queue_tokens: int = Field(
         default=1_000_000, ge=0, description="Prompt tokens that may wait, all sequences together."
     )
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads of the model; 0 lets PyTorch decide."
+    )
+    adapters: Path | None = Field(
+        default=None, description="Folder that LoRA adapters may be loaded from; off without it."
+    )
+    adapter_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="Memory for loaded adapters; idle ones leave first."
+    )
     drain_accept_seconds: float = Field(
         default=5.0,
         ge=0,

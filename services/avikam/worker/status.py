@@ -139,7 +139,10 @@ class StatusBoard:
             load_tokens=stats.load_tokens,
             draining=self.state is WorkerState.DRAINING,
             state=_STATES[self.state],
-            adapters=[generation_pb2.Adapter(name=name) for name in stats.adapters],
+            adapters=[
+                generation_pb2.Adapter(name=a.name, digest=a.digest, bytes=a.bytes)
+                for a in stats.adapters
+            ],
             engine_step=stats.step,
             stalled_seconds=stats.stalled_seconds,
             tokens_per_second=stats.tokens_per_second,

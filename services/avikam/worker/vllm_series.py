@@ -132,7 +132,7 @@ class VllmGauges(Collector):
             "lora_requests_info",
             time.time(),
             max_lora=str(len(stats.adapters)),
-            running_lora_adapters=",".join(stats.adapters),
+            running_lora_adapters=",".join(adapter.name for adapter in stats.adapters),
             waiting_lora_adapters="",
         )
 

@@ -1,0 +1,119 @@
+"""Adapters in memory: by name, counted while in use, least recently used out first.
+
+A name is what clients say; the digest of the content is what the adapter is. Loading other
+content under a known name makes a new adapter: sequences that run keep the old one to their end.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from avikam.engine.interface import AdapterInfo
+from avikam.model.config import ModelConfig
+from avikam.model.lora import AdapterError, AppliedAdapter, read_adapter
+from avikam.protocol.errors import ApiError, invalid
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
+
+
+@dataclass(slots=True)
+class AdapterLease:
+    """One loaded adapter and the number of sequences that use it."""
+
+    name: str
+    applied: AppliedAdapter
+    users: int = 0
+
+
+class AdapterStore:
+    """All adapters of one engine, at most ``budget`` bytes of them. Thread-safe."""
+
+    def __init__(self, config: ModelConfig, root: Path | None, budget: int, *, exact: bool) -> None:
+        self._config = config
+        self._root = root
+        self._budget = budget
+        self._exact = exact
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[str, AdapterLease] = OrderedDict()
+
+    def infos(self) -> tuple[AdapterInfo, ...]:
+        with self._lock:
+            return tuple(_info(lease) for lease in self._loaded.values())
+
+    def load(self, name: str, path: str) -> AdapterInfo:
+        """Read ``path`` (relative to the adapter root) and make it known as ``name``."""
+        if not _NAME.fullmatch(name):
+            raise invalid(
+                f"adapter name {name[:128]!r} must be letters, digits, '.', '_' or '-'", "lora_name"
+            )
+        try:
+            adapter = read_adapter(self._folder(path), self._config)
+        except AdapterError as error:
+            raise invalid(f"adapter {name!r}: {error}", "lora_path", "invalid_adapter") from error
+        lease = AdapterLease(name, AppliedAdapter(adapter, exact=self._exact))
+        with self._lock:
+            self._loaded.pop(name, None)
+            self._make_room(lease.applied.bytes)
+            self._loaded[name] = lease
+        return _info(lease)
+
+    def unload(self, name: str) -> None:
+        """Forget a name; sequences that use it finish with it."""
+        with self._lock:
+            if self._loaded.pop(name, None) is None:
+                raise _unknown(name)
+
+    def acquire(self, name: str) -> AdapterLease:
+        """The adapter for one more sequence; give it back with :meth:`release`."""
+        with self._lock:
+            lease = self._loaded.get(name)
+            if lease is None:
+                raise _unknown(name)
+            self._loaded.move_to_end(name)
+            lease.users += 1
+            return lease
+
+    def release(self, lease: AdapterLease) -> None:
+        with self._lock:
+            lease.users -= 1
+
+    def _folder(self, path: str) -> Path:
+        if self._root is None:
+            raise ApiError(
+                403, "this worker has no adapter root; set `adapters`", "no_adapter_root"
+            )
+        root = self._root.resolve()
+        folder = (root / path).resolve()
+        if not folder.is_relative_to(root) or not folder.is_dir():
+            raise invalid("lora_path names no folder inside the adapter root", "lora_path")
+        return folder
+
+    def _make_room(self, needed: int) -> None:
+        """Drop idle adapters, least recently used first, until ``needed`` bytes fit."""
+        if needed > self._budget:
+            raise invalid(
+                f"the adapter needs {needed} bytes, the budget is {self._budget}", "lora_path"
+            )
+        held = sum(lease.applied.bytes for lease in self._loaded.values())
+        for name, lease in list(self._loaded.items()):
+            if held + needed <= self._budget:
+                return
+            if lease.users == 0:
+                del self._loaded[name]
+                held -= lease.applied.bytes
+        if held + needed > self._budget:
+            raise ApiError(
+                429, "every loaded adapter is in use and the budget is full", "adapters_busy"
+            )
+
+
+def _info(lease: AdapterLease) -> AdapterInfo:
+    return AdapterInfo(lease.name, lease.applied.digest, lease.applied.bytes)
+
+
+def _unknown(name: str) -> ApiError:
+    return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", "model")

@@ -1,0 +1,193 @@
+"""LoRA adapters (Hu et al. 2021, arXiv 2106.09685) in PEFT's file format.
+
+    y += (x A^T) B^T * scale        A [r, in], B [out, r], scale = alpha / r (or alpha / sqrt(r))
+
+Only what is understood is accepted: plain LoRA on q_proj, v_proj and o_proj, safetensors. Anything
+else in the folder (DoRA, biases, modules_to_save, unknown tensors) is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from avikam.model.config import ModelConfig
+from avikam.model.linear import FloatLinear, int8_linear
+from avikam.model.quantize import quantize_rows
+from avikam.model.transformer import Adapt
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PROJECTIONS = ("q_proj", "v_proj", "o_proj")
+MAX_RANK = 512
+
+_KEY = re.compile(
+    r"base_model\.model\.model\.layers\.(\d+)\.self_attn\.([qvo]_proj)\.lora_([AB])\.weight"
+)
+_OFF_UNLESS: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "use_qalora": (False, None),
+    "use_bdlora": (False, None),
+    "lora_bias": (False, None),
+    "fan_in_fan_out": (False, None),
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "target_parameters": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    "layer_replication": (None, []),
+    "alora_invocation_tokens": (None, []),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+}
+
+
+class AdapterError(ValueError):
+    """An adapter folder that cannot be applied; the message names what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """Factors by (layer, projection); ``b`` has the scale inside. ``digest`` is its identity."""
+
+    factors: Mapping[tuple[int, str], tuple[Tensor, Tensor]]
+    digest: str
+
+    @property
+    def bytes(self) -> int:
+        return sum(a.nbytes + b.nbytes for a, b in self.factors.values())
+
+
+def read_adapter(folder: Path, config: ModelConfig) -> Adapter:
+    """Read and check a PEFT folder for a model of ``config``'s shape."""
+    settings = _read_settings(folder / ADAPTER_CONFIG)
+    scale = _scale(settings)
+    tensors = _read_tensors(folder / ADAPTER_WEIGHTS)
+    factors: dict[tuple[int, str], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = _KEY.fullmatch(name)
+        if match is None:
+            raise AdapterError(
+                f"unknown tensor {name!r}; only LoRA factors of {', '.join(PROJECTIONS)} are known"
+            )
+        layer, projection, side = int(match[1]), match[2], match[3]
+        _check_tensor(name, tensor, config, layer, projection, side, settings["r"])
+        factors.setdefault((layer, projection), {})[side] = tensor.float()
+    if not factors:
+        raise AdapterError(f"{ADAPTER_WEIGHTS} holds no LoRA factors")
+    complete = {key: _pair(key, sides, scale) for key, sides in factors.items()}
+    return Adapter(complete, _digest(settings, tensors))
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path.name} cannot be read: {type(error).__name__}") from error
+    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
+        raise AdapterError(f"{path.name}: peft_type must be LORA")
+    for name, accepted in _OFF_UNLESS.items():
+        if name in settings and settings[name] not in accepted:
+            raise AdapterError(f"{path.name}: {name}={settings[name]!r} is not supported")
+    rank = settings.get("r")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
+        raise AdapterError(f"{path.name}: r is {rank!r}, must be between 1 and {MAX_RANK}")
+    targets = settings.get("target_modules") or []
+    unknown = sorted(set(targets if isinstance(targets, list) else [targets]) - set(PROJECTIONS))
+    if unknown:
+        raise AdapterError(f"{path.name}: target module {unknown[0]!r} is not supported")
+    return settings
+
+
+def _scale(settings: dict[str, Any]) -> float:
+    alpha = settings.get("lora_alpha")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
+        raise AdapterError(f"{ADAPTER_CONFIG}: lora_alpha is {alpha!r}, must be a finite number")
+    rank = int(settings["r"])
+    return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{path.name} is not a readable safetensors file") from error
+
+
+def _check_tensor(
+    name: str,
+    tensor: Tensor,
+    config: ModelConfig,
+    layer: int,
+    projection: str,
+    side: str,
+    rank: int,
+) -> None:
+    if layer >= config.num_layers:
+        raise AdapterError(f"{name}: the model has {config.num_layers} layers")
+    kv_rows = config.num_kv_heads * config.head_dim
+    rows = kv_rows if projection == "v_proj" else config.hidden_size
+    wanted = (rank, config.hidden_size) if side == "A" else (rows, rank)
+    if tuple(tensor.shape) != wanted:
+        raise AdapterError(f"{name} has shape {tuple(tensor.shape)}, needs {wanted}")
+    if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        raise AdapterError(f"{name} holds values that are not finite floats")
+
+
+def _pair(key: tuple[int, str], sides: dict[str, Tensor], scale: float) -> tuple[Tensor, Tensor]:
+    if set(sides) != {"A", "B"}:
+        raise AdapterError(f"layer {key[0]} {key[1]} has only lora_{''.join(sides)}")
+    return sides["A"], sides["B"] * scale
+
+
+def _digest(settings: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of what the adapter does: scale settings and tensors, whatever its name."""
+    content = hashlib.sha256()
+    relevant = [settings["r"], settings["lora_alpha"], bool(settings.get("use_rslora"))]
+    content.update(json.dumps(relevant).encode())
+    for name in sorted(tensors):
+        content.update(f"{name}:{tensors[name].dtype}:{tuple(tensors[name].shape)};".encode())
+        content.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+class AppliedAdapter(nn.Module):
+    """An adapter's factors as products of the model's own kind.
+
+    With an int8 model the factors are int8 too: their sums are exact, so an adapted row still
+    does not depend on the rows beside it.
+    """
+
+    def __init__(self, adapter: Adapter, *, exact: bool) -> None:
+        super().__init__()
+        self.digest = adapter.digest
+        self.bytes = adapter.bytes
+        make = (lambda w: int8_linear(*quantize_rows(w))) if exact else FloatLinear
+        self._products = {key: (make(a), make(b)) for key, (a, b) in adapter.factors.items()}
+
+    def delta(self, layer: int, projection: str, x: Tensor) -> Tensor | None:
+        """What the adapter adds to ``projection`` of ``layer``; none where it adds nothing."""
+        pair = self._products.get((layer, projection))
+        return None if pair is None else pair[1](pair[0](x.float()))
+
+
+def adapt_rows(groups: list[tuple[AppliedAdapter, Tensor]]) -> Adapt:
+    """Many adapters in one batch: each adds to its own rows (indices), the rest stay untouched."""
+
+    def adapt(layer: int, projection: str, x: Tensor, out: Tensor) -> Tensor:
+        for adapter, rows in groups:
+            delta = adapter.delta(layer, projection, x[rows])
+            if delta is not None:
+                out = out.index_add(0, rows, delta.to(out.dtype))
+        return out
+
+    return adapt
