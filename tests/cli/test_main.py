@@ -25,9 +25,11 @@ def test_help_lists_every_command(runner: CliRunner) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_table_says_what_the_command_says_of_itself(name: str) -> None:
-    own = LazyCommands()[name].help or ""
-    assert own.split("\n")[0].split(";")[0].rstrip(".") == COMMANDS[name][1].rstrip(".")
+def test_every_command_of_the_table_explains_itself(name: str, runner: CliRunner) -> None:
+    shown = runner.invoke(app, [name, "--help"])
+    assert shown.exit_code == 0
+    assert shown.output.startswith(f"Usage: root {name}")
+    assert LazyCommands()[name].help
 
 
 def test_a_mistyped_command_gets_a_suggestion(runner: CliRunner) -> None:

@@ -9,7 +9,9 @@ import typer
 
 from avikam.cli.recipes import fail_clearly
 
-app = typer.Typer(help="Measure a model: translation, perplexity, questions.")
+app = typer.Typer(
+    help="Measure a model: translation, perplexity, questions.", rich_markup_mode=None
+)
 
 Model = Annotated[Path, typer.Option(help="Checkpoint folder, or a training run's state.pt.")]
 Data = Annotated[Path, typer.Option(help="Corpus folder with eval/, parallel/ and mono/.")]
