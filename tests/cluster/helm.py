@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from pytest import MonkeyPatch
 
 from tests.tools import require_tool
 
@@ -35,7 +35,7 @@ class RefusedError(Exception):
 def tool(name: str) -> str:
     """Path of a tool: built by `make chart-tools`, on the PATH, or beside this Python."""
     folders = (str(TOOLS), os.environ["PATH"], str(Path(sys.executable).parent))
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", os.pathsep.join(folders))
         return require_tool(name)
 
