@@ -32,5 +32,8 @@ gateway: {{- toYaml (merge $own (deepCopy .Values.gateway.config)) | nindent 2 }
 {{- if ne .root.Values.model.source "embedded" -}}
 {{- $_ := set $own "model" (include "avikam.modelPath" .root) -}}
 {{- end -}}
+{{- if .root.Values.adapters.claimName -}}
+{{- $_ := set $own "adapters" (printf "/adapters/%s" .root.Values.adapters.path | trimSuffix "/") -}}
+{{- end -}}
 worker: {{- toYaml (merge $own (deepCopy .pool.config)) | nindent 2 }}
 {{- end }}
