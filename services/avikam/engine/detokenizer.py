@@ -22,11 +22,21 @@ class TokenText(Protocol):
 
 
 class Detokenizer:
-    """Incremental text of one sequence. ``after`` is the last token of its prompt."""
+    """Incremental text of one sequence. ``after`` is the last token of its prompt.
 
-    def __init__(self, vocabulary: TokenText, after: int, stops: tuple[str, ...] = ()) -> None:
+    ``verbatim`` keeps the space that begins an answer: a grammar asked for it.
+    """
+
+    def __init__(
+        self,
+        vocabulary: TokenText,
+        after: int,
+        stops: tuple[str, ...] = (),
+        *,
+        verbatim: bool = False,
+    ) -> None:
         self._bytes = vocabulary.token_bytes
-        self._fresh = vocabulary.starts_turn(after)
+        self._fresh = vocabulary.starts_turn(after) and not verbatim
         self._starts_turn = vocabulary.starts_turn
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._stops = stops

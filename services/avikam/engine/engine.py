@@ -22,6 +22,7 @@ import torch
 
 from avikam.engine.adapters import AdapterStore
 from avikam.engine.detokenizer import Detokenizer
+from avikam.engine.grammar import GrammarCompiler
 from avikam.engine.interface import (
     AdapterInfo,
     EngineModel,
@@ -37,6 +38,7 @@ from avikam.engine.scheduler import Scheduler
 from avikam.engine.sequence import Sequence
 from avikam.model.tokenizer import Tokenizer
 from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
+from avikam.protocol.sampling import SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class TorchEngine:
         self._tokenizer = tokenizer
         self._runner = runner
         self._adapters = adapters
+        self._grammars = GrammarCompiler(tokenizer)
         self._scheduler = Scheduler(runner.cache.slots, token_budget, runner.cache.longest_chunk)
         self._queue_requests = queue_requests
         self._queue_tokens = queue_tokens
@@ -78,6 +81,9 @@ class TorchEngine:
     @property
     def model(self) -> EngineModel:
         return self._model
+
+    def prepare(self, sampling: SamplingParams) -> None:
+        self._grammars.grammar(sampling)
 
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         sequence = self._build(spec, sink)
@@ -158,16 +164,17 @@ class TorchEngine:
         wanted = spec.sampling.max_tokens
         if room < 1 or (wanted is not None and wanted > room):
             raise context_overflow(most, len(spec.prompt), wanted or 1)
-        if spec.sampling.json_schema is not None or spec.sampling.regex is not None:
-            raise invalid("grammars (json_schema, regex) are not supported yet", "response_format")
         end_ids = set(spec.sampling.stop_token_ids)
         if not spec.sampling.ignore_eos:
             end_ids.add(self._tokenizer.eos_id)
         stops = spec.sampling.stop
-        detokenizer = Detokenizer(self._tokenizer, spec.prompt[-1], stops)
+        grammar = self._grammars.grammar(spec.sampling)
+        detokenizer = Detokenizer(
+            self._tokenizer, spec.prompt[-1], stops, verbatim=grammar is not None
+        )
         adapter = self._adapters.acquire(spec.adapter) if spec.adapter else None
         limit, now = wanted or room, time.monotonic()
-        return Sequence(spec, sink, detokenizer, frozenset(end_ids), limit, now, adapter)
+        return Sequence(spec, sink, detokenizer, frozenset(end_ids), limit, now, adapter, grammar)
 
     def _check_ids(self, spec: SequenceSpec) -> None:
         size = self._tokenizer.vocab_size

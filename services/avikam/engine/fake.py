@@ -150,6 +150,9 @@ class FakeEngine:
                 alive=self._thread.is_alive(),
             )
 
+    def prepare(self, sampling: SamplingParams) -> None:
+        """Nothing takes long here."""
+
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         self._refuse_what_cannot_run(spec)
         prompt = fake_text.decode(spec.prompt) if self._plan.faults else ""

@@ -138,6 +138,12 @@ class Engine(Protocol):
     @property
     def model(self) -> EngineModel: ...
 
+    def prepare(self, sampling: SamplingParams) -> None:
+        """Do what takes long before a submission (compile its grammar); call it off the loop.
+
+        Raises the 400 that :meth:`submit` would raise.
+        """
+
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         """Queue a sequence.
 

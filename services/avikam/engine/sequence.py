@@ -12,6 +12,7 @@ from collections import Counter
 
 from avikam.engine.adapters import AdapterLease
 from avikam.engine.detokenizer import Detokenizer
+from avikam.engine.grammar import Grammar
 from avikam.engine.interface import (
     Delta,
     Finish,
@@ -36,6 +37,7 @@ class Sequence:
         limit: int,
         now: float,
         adapter: AdapterLease | None = None,
+        grammar: Grammar | None = None,
     ) -> None:
         self.spec = spec
         self.adapter = adapter
@@ -47,11 +49,14 @@ class Sequence:
         self._detokenizer = detokenizer
         self._end_ids = end_ids
         self._limit = limit
+        self._grammar = grammar
         self._generated = Counter(spec.generated)
         self._prompt = frozenset(spec.prompt)
         self._queued_at = now
         self._started_at = now
         self._first_token_at: float | None = None
+        if grammar is not None:
+            grammar.accept(spec.generated)
         for index, token in enumerate(spec.generated):
             self._detokenizer.feed(token, stops_count=self._past_minimum(index))
 
@@ -75,9 +80,11 @@ class Sequence:
 
     def already_over(self) -> FinishReason | None:
         """Whether the tokens it was resumed with already end it."""
-        if self.spec.generated and self._ends(self.spec.generated[-1], self.generated - 1):
+        if not self.spec.generated:
+            return None
+        if self._detokenizer.stop_match:
             return FinishReason.STOP
-        return FinishReason.LENGTH if self.generated >= self._limit else None
+        return self._reason_after(self.spec.generated[-1], self.generated - 1)
 
     def sampling_row(self) -> SamplingRow:
         """What the sampler needs to choose the next token."""
@@ -90,6 +97,7 @@ class Sequence:
             prompt=self._prompt,
             generated=self._generated,
             banned=banned,
+            allowed=None if self._grammar is None else self._grammar.allowed(),
         )
 
     def append(self, choice: TokenChoice, now: float) -> FinishReason | None:
@@ -99,6 +107,8 @@ class Sequence:
         index = self.generated
         self.tokens.append(choice.token)
         self._generated[choice.token] += 1
+        if self._grammar is not None:
+            self._grammar.accept((choice.token,))
         reason = self._reason_after(choice.token, index)
         text = ""
         if not self._ends(choice.token, index):
@@ -126,7 +136,7 @@ class Sequence:
         return token in self._end_ids and self._past_minimum(index)
 
     def _reason_after(self, token: int, index: int) -> FinishReason | None:
-        if self._ends(token, index):
+        if self._ends(token, index) or (self._grammar is not None and self._grammar.complete):
             return FinishReason.STOP
         return FinishReason.LENGTH if index + 1 >= self._limit else None
 

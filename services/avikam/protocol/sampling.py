@@ -33,5 +33,10 @@ class SamplingParams:
     regex: str | None = None
 
     @property
+    def grammar(self) -> bool:
+        """Whether the answer must match something."""
+        return self.json_schema is not None or self.regex is not None
+
+    @property
     def greedy(self) -> bool:
         return self.temperature == 0.0

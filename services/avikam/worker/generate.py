@@ -7,6 +7,8 @@ request ─► checked spec ─► engine.submit ─► `accepted` ─► frames
 
 from __future__ import annotations
 
+import asyncio
+
 from avikam.engine.interface import Engine, SequenceSpec
 from avikam.v1 import worker_pb2
 from avikam.worker.errors import Context
@@ -28,6 +30,8 @@ class Generation:
         """Serve one request; every way out leaves nothing behind in the engine."""
         key = self._streams.next_key(request.request_id)
         spec = await sequence_spec(request, self._engine, key, context.time_remaining())
+        if spec.sampling.grammar:
+            await asyncio.to_thread(self._engine.prepare, spec.sampling)
         with self._streams.open(key) as stream:
             self._engine.submit(spec, stream.box.put)
             try:
