@@ -90,6 +90,25 @@ def pretrain(
 
 
 @app.command()
+def finetune(
+    base: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[Path, typer.Argument(help="Folder with train.jsonl and valid.jsonl.")],
+    out: Annotated[Path, typer.Argument(help="Adapter folder; an existing run goes on.")],
+    recipe: Recipe = None,
+    device: Device = "auto",
+    track: Track = None,
+) -> None:
+    """Train a LoRA adapter in two phases; the result loads in a worker and in PEFT."""
+    from avikam.trainer.finetuning.command import FinetunePaths, finetune
+    from avikam.trainer.finetuning.recipe import FinetuneRecipe
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        paths = FinetunePaths(base, data, out)
+        typer.echo(finetune(paths, load_recipe(FinetuneRecipe, recipe), device, track))
+
+
+@app.command()
 def export(
     state: Annotated[Path, typer.Argument(help="state.pt of a training run.")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
@@ -97,17 +116,22 @@ def export(
     data: Data,
     recipe: Recipe = None,
     weights: Annotated[str | None, typer.Option(help="int8, bfloat16 or float32.")] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Adapter to merge; without it a worker loads adapters by itself."),
+    ] = None,
     sources: Annotated[
         Path | None, typer.Option(help="YAML of data sources and licences for the model card.")
     ] = None,
 ) -> None:
     """Write a checkpoint: int8 weights, calibration report, model card, manifest."""
-    from avikam.trainer.export.export import ExportRecipe, export_checkpoint
+    from avikam.trainer.export.export import ExportPaths, ExportRecipe, export_checkpoint
     from avikam.trainer.recipe import load_recipe
 
     with fail_clearly():
         chosen = load_recipe(ExportRecipe, recipe, weights=weights)
-        typer.echo(export_checkpoint(state, tokenizer, data, out, chosen, sources))
+        paths = ExportPaths(state, tokenizer, data, out, adapter, sources)
+        typer.echo(export_checkpoint(paths, chosen))
 
 
 @app.command()

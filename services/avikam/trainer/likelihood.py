@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avikam.model.transformer import Avikam1
+from avikam.model.transformer import Adapt, Avikam1
 from avikam.trainer.decoding import Advance
 from avikam.trainer.examples import Example
 from avikam.trainer.loss import hidden_states
@@ -30,6 +30,7 @@ def log_likelihoods(
     examples: Sequence[Example],
     batch_tokens: int = 8192,
     advance: Advance | None = None,
+    adapt: Adapt | None = None,
 ) -> list[Likelihood]:
     """What the model thinks of each example's counted tokens, in the order given.
 
@@ -41,7 +42,7 @@ def log_likelihoods(
     while start < len(order):
         width = max(2, len(examples[order[start]].tokens))
         chosen = order[start : start + max(1, batch_tokens // width)]
-        rows = _score(model, [examples[i] for i in chosen])
+        rows = _score(model, [examples[i] for i in chosen], adapt)
         for i, likelihood in zip(chosen, rows, strict=True):
             found[i] = likelihood
         start += len(chosen)
@@ -50,10 +51,10 @@ def log_likelihoods(
     return found
 
 
-def _score(model: Avikam1, examples: list[Example]) -> list[Likelihood]:
+def _score(model: Avikam1, examples: list[Example], adapt: Adapt | None) -> list[Likelihood]:
     batch = one_per_row(examples, model.rotary.device)
     counted = batch.targets != -100
-    logits = model.logits(hidden_states(model, batch)[counted])
+    logits = model.logits(hidden_states(model, batch, adapt=adapt)[counted])
     losses = torch.zeros(batch.targets.shape, device=logits.device)
     losses[counted] = F.cross_entropy(logits, batch.targets[counted], reduction="none")
     sums, sizes = losses.double().sum(1).tolist(), counted.sum(1).tolist()

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from avikam.model.masks import document_mask
-from avikam.model.transformer import Attend, Avikam1
+from avikam.model.transformer import Adapt, Attend, Avikam1
 from avikam.trainer.packing import Batch
 
 
@@ -33,23 +33,28 @@ def row_masks(model: Avikam1, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def hidden_states(model: Avikam1, batch: Batch, recompute: frozenset[int] = frozenset()) -> Tensor:
-    """Hidden states [B, T, hidden] of packed rows.
+def hidden_states(
+    model: Avikam1,
+    batch: Batch,
+    recompute: frozenset[int] = frozenset(),
+    adapt: Adapt | None = None,
+) -> Tensor:
+    """Hidden states [B, T, hidden] of packed rows, with an adapter's ``adapt`` hook if any.
 
     The layers in ``recompute`` keep no activations and run a second time in the backward pass
     (gradient checkpointing, Chen et al. 2016, arXiv 1604.06174).
     """
     attend = masked_attention(row_masks(model, batch), model.config.layer_types)
     if not recompute:
-        hidden: Tensor = model(batch.tokens, batch.positions, attend)
+        hidden: Tensor = model(batch.tokens, batch.positions, attend, adapt)
         return hidden
     x = model.embed(batch.tokens)
     table = model.rotary[batch.positions].to(x.dtype)
     for layer, block in enumerate(model.blocks):
         if layer in recompute:
-            x = checkpoint(block, x, table, attend, use_reentrant=False)
+            x = checkpoint(block, x, table, attend, adapt, use_reentrant=False)
         else:
-            x = block(x, table, attend)
+            x = block(x, table, attend, adapt)
     return model.norm(x)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from avikam.model.checkpoint import load_checkpoint, write_checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import load_model
+from avikam.model.lora import read_adapter
 from avikam.model.manifest import write_manifest
 from avikam.model.quantize import quantize_state
 from avikam.model.tokenizer import Tokenizer
@@ -21,6 +22,7 @@ from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.examples import Example, chat
 from avikam.trainer.export.calibration import calibrate
 from avikam.trainer.export.card import FACTS, model_card, read_sources
+from avikam.trainer.export.merge import merged
 from avikam.trainer.export.showcase import showcase
 from avikam.trainer.recipe import recipe
 from avikam.trainer.state import read_progress, read_weights
@@ -38,35 +40,41 @@ class ExportRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportPaths:
+    """``state`` is a run's ``state.pt``; ``adapter`` is merged into it when given."""
+
+    state: Path
+    tokenizer: Path
+    data: Path
+    out: Path
+    adapter: Path | None = None
+    sources: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Trained:
     config: ModelConfig
     weights: dict[str, Tensor]
     training: dict[str, Any]
 
 
-def export_checkpoint(
-    state: Path,
-    tokenizer_file: Path,
-    data: Path,
-    out: Path,
-    recipe: ExportRecipe,
-    sources: Path | None = None,
-) -> str:
+def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
     """Write ``out``; returns one line that says what it cost."""
-    trained = _read(state, recipe.name)
-    tokenizer = Tokenizer(tokenizer_file)
+    trained = _read(paths, recipe.name)
+    out, tokenizer = paths.out, Tokenizer(paths.tokenizer)
     facts: dict[str, Any] = {
         "weights": recipe.weights,
         "training": trained.training,
-        "sources": read_sources(sources),
+        "adapter": paths.adapter.name if paths.adapter else None,
+        "sources": read_sources(paths.sources),
         "answers": [],
     }
     if recipe.weights == "int8":
-        examples = held_out_examples(tokenizer, data, recipe.calibration_tokens)
+        examples = held_out_examples(tokenizer, paths.data, recipe.calibration_tokens)
         facts["calibration"] = calibrate(trained.config, trained.weights, examples)
     tensors = stored_tensors(trained.weights, recipe.weights)
     generation = {"temperature": recipe.temperature, "max_tokens": recipe.max_tokens}
-    write_checkpoint(out, trained.config, tensors, tokenizer_file.read_bytes(), generation)
+    write_checkpoint(out, trained.config, tensors, paths.tokenizer.read_bytes(), generation)
     facts["answers"] = showcase(_subject(out, tokenizer))
     (out / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (out / "MODEL_CARD.md").write_text(model_card(trained.config, facts), encoding="utf-8")
@@ -108,9 +116,11 @@ def _padded(lists: list[list[Any]]) -> list[list[Any]]:
     return [rows + [None] * (longest - len(rows)) for rows in lists]
 
 
-def _read(state: Path, name: str) -> _Trained:
-    config, weights = read_weights(state)
-    progress = read_progress(state)
+def _read(paths: ExportPaths, name: str) -> _Trained:
+    config, weights = read_weights(paths.state)
+    if paths.adapter:
+        weights = merged(weights, read_adapter(paths.adapter, config), config)
+    progress = read_progress(paths.state)
     training = {
         "steps": progress.step,
         "tokens": progress.tokens,

@@ -1,0 +1,189 @@
+"""Two-phase LoRA fine-tuning of a checkpoint on conversations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avikam.model.transformer import Avikam1
+from avikam.trainer.examples import Example
+from avikam.trainer.finetuning import state
+from avikam.trainer.finetuning.adapters import Adapters
+from avikam.trainer.finetuning.dataset import Dataset, epoch_batches
+from avikam.trainer.finetuning.dropout import AdaptiveDropout
+from avikam.trainer.finetuning.layers import LayerChoice, released_layers
+from avikam.trainer.finetuning.objective import regularized_loss
+from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
+from avikam.trainer.likelihood import log_likelihoods, one_per_row
+from avikam.trainer.loss import every_nth_layer, hidden_states
+from avikam.trainer.metrics import MetricsFile
+from avikam.trainer.packing import Batch
+from avikam.trainer.schedule import triangular
+
+Report = Callable[[dict[str, float]], None]
+
+
+@dataclass(slots=True)
+class _Run:
+    """The moving parts of a run: the optimiser lives for one phase."""
+
+    optimizer: torch.optim.Optimizer
+    at: state.Position
+    dropout: AdaptiveDropout
+    choice: LayerChoice
+
+
+class Finetuning:
+    """A resumable run in one folder: ``state.pt`` and ``metrics.jsonl``."""
+
+    def __init__(self, folder: Path, model: Avikam1, data: Dataset, recipe: FinetuneRecipe) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._model = model.requires_grad_(False)
+        self._data = data
+        self._recipe = recipe
+        self._device = model.rotary.device
+        self.adapters = Adapters(
+            model.config, recipe.rank, recipe.alpha, recipe.dropout, recipe.seed
+        ).to(self._device)
+        self._recompute = every_nth_layer(model.config.num_layers, recipe.recompute_every)
+        self._run = self._start()
+        self._metrics = MetricsFile(folder / "metrics.jsonl", self._run.at.total)
+
+    @property
+    def state_file(self) -> Path:
+        return self._folder / "state.pt"
+
+    @property
+    def done(self) -> int:
+        """Steps of all phases so far."""
+        return self._run.at.total
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return sum(self._steps_of(phase) for phase in self._recipe.phases)
+
+    def run(self, report: Report) -> None:
+        """Train all phases to their end."""
+        for number in range(self._run.at.phase, len(self._recipe.phases)):
+            self._train(self._recipe.phases[number], report)
+            self._next_phase(number + 1)
+
+    def perplexity(self) -> float:
+        """Of the validation answers, with the adapters as they are."""
+        self.adapters.eval()
+        examples = self._data.valid[: self._recipe.validation_examples]
+        scored = log_likelihoods(self._model, examples, adapt=self.adapters.adapt)
+        self.adapters.train()
+        tokens = sum(each.tokens for each in scored)
+        return math.exp(-sum(each.log_probability for each in scored) / tokens)
+
+    def _start(self) -> _Run:
+        at = state.Position(dropout=self._recipe.dropout)
+        kept = None
+        if self.state_file.exists():
+            at, kept = state.load(self.state_file, self.adapters)
+        optimizer = self._optimizer()
+        if kept:
+            optimizer.load_state_dict(kept)
+        dropout = AdaptiveDropout(at.dropout, at.best_perplexity)
+        self.adapters.dropout = at.dropout
+        return _Run(optimizer, at, dropout, LayerChoice(self._recipe, frozenset(at.chosen)))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        recipe = self._recipe
+        return torch.optim.AdamW(
+            self.adapters.parameters(),
+            betas=recipe.betas,
+            eps=recipe.epsilon,
+            weight_decay=recipe.decay,
+        )
+
+    def _next_phase(self, number: int) -> None:
+        self._run.at.phase, self._run.at.step = number, 0
+        self._run.optimizer = self._optimizer()
+        self._save()
+
+    def _steps_of(self, phase: Phase) -> int:
+        return phase.epochs * math.ceil(len(self._data.train) / phase.batch)
+
+    def _train(self, phase: Phase, report: Report) -> None:
+        at, steps = self._run.at, self._steps_of(phase)
+        saved = time.monotonic()
+        while at.step < steps:
+            epoch, offset = divmod(at.step, steps // phase.epochs)
+            order = (self._recipe.seed, at.phase, epoch)
+            for batch in islice(epoch_batches(self._data.train, phase.batch, order), offset, None):
+                figures = self._step(phase, batch, steps)
+                if at.total % self._recipe.validate_every == 0 or at.step == steps:
+                    figures |= self._validate()
+                self._metrics.append(figures)
+                report(figures)
+                if time.monotonic() - saved > self._recipe.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+
+    def _step(self, phase: Phase, examples: list[Example], steps: int) -> dict[str, float]:
+        run, at = self._run, self._run.at
+        torch.manual_seed(self._recipe.seed * 1_000_003 + at.total)  # dropout, whatever came before
+        rate = triangular(
+            at.step, steps, phase.rate, phase.minimum_rate, math.ceil(phase.warmup * steps)
+        )
+        released = released_layers(phase, self.adapters.layers, at.step / steps)
+        run.choice.before(self.adapters, released, at.step)
+        loss = self._backward(examples)
+        run.choice.after(self.adapters, released, at.step)
+        norm = torch.nn.utils.clip_grad_norm_(self.adapters.parameters(), self._recipe.clip)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        run.optimizer.step()
+        run.optimizer.zero_grad(set_to_none=True)
+        at.step += 1
+        at.total += 1
+        figures = {"step": at.total, "phase": at.phase + 1, "loss": loss, "rate": rate}
+        return figures | {"norm": float(norm), "layers": len(run.choice.chosen)}
+
+    def _backward(self, examples: list[Example]) -> float:
+        recipe = self._recipe
+        counted = sum(sum(example.counts[1:]) for example in examples)
+        total = 0.0
+        for start in range(0, len(examples), recipe.micro_batch):
+            batch = one_per_row(examples[start : start + recipe.micro_batch], self._device)
+            with torch.autocast(
+                self._device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"
+            ):
+                loss = self._loss(batch) / counted
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+    def _loss(self, batch: Batch) -> Tensor:
+        hidden = hidden_states(self._model, batch, self._recompute, self.adapters.adapt)
+        chosen = batch.targets != -100
+        return regularized_loss(
+            self._model.logits(hidden[chosen]),
+            batch.targets[chosen],
+            self.adapters.parameters(),
+            self._recipe.l1,
+            self._recipe.l2,
+        )
+
+    def _validate(self) -> dict[str, float]:
+        perplexity = self.perplexity()
+        if self._recipe.adaptive_dropout:
+            self.adapters.dropout = self._run.dropout.observe(perplexity)
+        return {"valid/perplexity": perplexity, "dropout": self.adapters.dropout}
+
+    def _save(self) -> None:
+        at = self._run.at
+        at.dropout, at.best_perplexity = self._run.dropout.rate, self._run.dropout.best
+        at.chosen = sorted(self._run.choice.chosen)
+        state.save(self.state_file, self.adapters, self._run.optimizer, at)
