@@ -17,12 +17,13 @@ from torch.nn import functional as F
 log = logging.getLogger(__name__)
 
 _FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
+_SMALLEST = 1e-30  # scale of a row of zeros
 
 
 def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [T, K] as integer-valued float32 in -127..127, and their scales [T, 1]."""
-    scale = x.abs().amax(dim=-1, keepdim=True) * (1 / 127)
-    scale = torch.where(scale == 0, torch.ones_like(scale), scale)  # NaN stays NaN
+    largest = x.abs().amax(dim=-1, keepdim=True)
+    scale = largest.mul_(1 / 127).clamp_(min=_SMALLEST)  # NaN stays NaN
     return (x / scale).round_(), scale
 
 
@@ -38,7 +39,7 @@ class OneDnnInt8(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         codes, row_scale = quantize_activations(x)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            (codes + 128.0).to(torch.uint8),
+            codes.add_(128.0).to(torch.uint8),
             1.0,
             128,
             self._packed,

@@ -69,7 +69,9 @@ class Attention(nn.Module):
         if adapt is not None:
             q = adapt(self.layer, "q_proj", x, q.flatten(-2)).view_as(q)
             v = adapt(self.layer, "v_proj", x, v.flatten(-2)).view_as(v)
-        mixed = attend(self.layer, rotate(q, table), rotate(k, table), v).flatten(-2)
+        heads = (self.config.num_heads, self.config.num_kv_heads)
+        q, k = rotate(torch.cat((q, k), dim=-2), table).split(heads, dim=-2)
+        mixed = attend(self.layer, q, k, v).flatten(-2)
         out = self.o_proj(mixed)
         return out if adapt is None else adapt(self.layer, "o_proj", mixed, out)
 
