@@ -131,3 +131,17 @@ def test_a_full_length_hybrid_slot_keeps_284_entries() -> None:
     layout = SlotLayout(config, "hybrid")
     assert layout.valid(2048) == 284
     assert layout.length == 284
+
+
+def test_a_step_touches_nothing_but_its_own_device() -> None:
+    """Shapes only: the meta device stands for a GPU and refuses tensors of the CPU's."""
+    config = MIXED
+    model = Avikam1(config, device="meta")
+    model.rotary = model.rotary.to("meta")
+    cache = FloatSlots(config, 4, "meta", torch.bfloat16)
+    plan = StepPlan((0, 2), (20, 3), (Chunk(3, 8, 8),))
+    cache.begin(plan)
+    tokens = torch.zeros(plan.tokens, dtype=torch.long, device="meta")
+    hidden = model(tokens, plan.positions().to("meta"), cache.attend)
+    assert model.logits(hidden).shape == (10, config.vocab_size)
+    assert hidden.device.type == "meta"

@@ -32,11 +32,20 @@ class AdapterLease:
 class AdapterStore:
     """All adapters of one engine, at most ``budget`` bytes of them. Thread-safe."""
 
-    def __init__(self, config: ModelConfig, root: Path | None, budget: int, *, exact: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        root: Path | None,
+        budget: int,
+        *,
+        exact: bool,
+        device: str = "cpu",
+    ) -> None:
         self._config = config
         self._root = root
         self._budget = budget
         self._exact = exact
+        self._device = device
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, AdapterLease] = OrderedDict()
 
@@ -54,7 +63,7 @@ class AdapterStore:
             adapter = read_adapter(self._folder(path), self._config)
         except AdapterError as error:
             raise invalid(f"adapter {name!r}: {error}", "lora_path", "invalid_adapter") from error
-        lease = AdapterLease(name, AppliedAdapter(adapter, exact=self._exact))
+        lease = AdapterLease(name, AppliedAdapter(adapter, exact=self._exact, device=self._device))
         with self._lock:
             self._loaded.pop(name, None)
             self._make_room(lease.applied.bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -34,6 +34,7 @@ class EngineOptions:
     """What an operator may choose about an engine."""
 
     model: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     weights: WeightType = "auto"
     slots: int = 32
     token_budget: int = 512
@@ -50,17 +51,22 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         torch.set_num_threads(options.threads)
     checkpoint = load_checkpoint(options.model)
     tokenizer = _tokenizer(checkpoint)
-    kind = resolve_weight_type(options.weights, checkpoint)
-    model = load_model(checkpoint, kind)
-    cache = slot_cache(checkpoint.config, options.slots, kind)
+    device = resolve_device(options.device)
+    kind = resolve_weight_type(options.weights, checkpoint, device)
+    model = load_model(checkpoint, kind, device)
+    cache = slot_cache(checkpoint.config, options.slots, kind, device)
     runner = ModelRunner(model, cache)
     adapters = AdapterStore(
-        checkpoint.config, options.adapters, options.adapter_bytes, exact=kind == "int8"
+        checkpoint.config,
+        options.adapters,
+        options.adapter_bytes,
+        exact=kind == "int8",
+        device=device,
     )
     _warm_up(runner)
     log.info(
-        "model ready: %s, %s weights, attention %s, %d slots of %.1f MiB",
-        checkpoint.config.name, kind, cache.name, cache.slots, cache.bytes_per_slot() / 2**20,
+        "model ready: %s, %s weights on %s, attention %s, %d slots of %.1f MiB",
+        checkpoint.config.name, kind, device, cache.name, cache.slots, cache.bytes_per_slot() / 2**20,
     )  # fmt: skip
     return TorchEngine(
         _describe(checkpoint, kind, cache),
@@ -73,11 +79,20 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     )
 
 
-def slot_cache(config: ModelConfig, slots: int, kind: WeightType) -> SlotCache:
+def resolve_device(asked: Literal["auto", "cpu", "cuda"]) -> str:
+    """``auto`` takes a GPU when there is one; asking for one that is missing is an error."""
+    present = torch.cuda.is_available()
+    if asked == "cuda" and not present:
+        raise CheckpointError("device is cuda, but PyTorch sees no GPU here; use cpu or auto")
+    return "cuda" if asked == "cuda" or (asked == "auto" and present) else "cpu"
+
+
+def slot_cache(config: ModelConfig, slots: int, kind: WeightType, device: str = "cpu") -> SlotCache:
     """The attention backend of a weight type: int8 is exact, floats agree with the reference."""
     if kind == "int8":
         return Int8Slots(config, slots)
-    return FloatSlots(config, slots, torch.bfloat16 if kind == "bfloat16" else torch.float32)
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    return FloatSlots(config, slots, device, dtype)
 
 
 def default_sampling(generation: dict[str, Any]) -> SamplingParams:
@@ -105,11 +120,10 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 def _warm_up(runner: ModelRunner) -> None:
     """One empty-handed step, so that the first request does not pay for lazy initialisation."""
     with torch.inference_mode():
-        plan = StepPlan((0,), (0,))
+        plan, device = StepPlan((0,), (0,)), runner.cache.device
         runner.cache.begin(plan)
-        hidden = runner.model(
-            torch.zeros(1, dtype=torch.long), plan.positions(), runner.cache.attend
-        )
+        tokens = torch.zeros(1, dtype=torch.long, device=device)
+        hidden = runner.model(tokens, plan.positions().to(device), runner.cache.attend)
         runner.model.logits(hidden)
 
 
@@ -123,7 +137,7 @@ def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotCache) -> Eng
         weights=kind,
         digest=checkpoint.digest,
         attention_backend=cache.name,
-        device="cpu",
+        device=cache.device,
         created=int((checkpoint.folder / WEIGHTS).stat().st_mtime),
         default_sampling=default_sampling(checkpoint.generation),
     )

@@ -35,8 +35,10 @@ class ModelRunner:
         """Compute the batch's tokens and advance its sequences."""
         plan = batch.plan()
         self.cache.begin(plan)
-        tokens = torch.tensor(batch.input_tokens(), dtype=torch.long)
-        hidden = self.model(tokens, plan.positions(), self.cache.attend, _adapt(batch))
+        device = self.cache.device
+        tokens = torch.tensor(batch.input_tokens(), dtype=torch.long).to(device)
+        adapt = _adapt(batch, device)
+        hidden = self.model(tokens, plan.positions().to(device), self.cache.attend, adapt)
         ready, rows = list(batch.decoding), list(range(len(batch.decoding)))
         row = len(rows)
         for sequence, length in batch.chunks:
@@ -49,7 +51,7 @@ class ModelRunner:
             sequence.computed += 1
         for sequence, length in batch.chunks:
             sequence.computed += length
-        return StepResult(tuple(ready), self.model.logits(hidden[rows]))
+        return StepResult(tuple(ready), self.model.logits(hidden[rows]).cpu())
 
     def _prompt_logprobs(self, sequence: Sequence, hidden: Tensor) -> None:
         """Logprobs of prompt tokens that this chunk predicts: row i speaks of token i + 1."""
@@ -58,13 +60,13 @@ class ModelRunner:
             return
         first = sequence.computed + 1
         targets = sequence.spec.prompt[first : first + len(hidden)]
-        logits = self.model.logits(hidden[: len(targets)])
+        logits = self.model.logits(hidden[: len(targets)]).cpu()
         sequence.prompt_choices += [
             choice(row, token, top) for row, token in zip(logits, targets, strict=True)
         ]
 
 
-def _adapt(batch: Batch) -> Adapt | None:
+def _adapt(batch: Batch, device: str) -> Adapt | None:
     """The batch's adapters with the rows of their sequences; none when no row has one."""
     rows: dict[str, list[int]] = {}
     applied: dict[str, AppliedAdapter] = {}
@@ -78,4 +80,6 @@ def _adapt(batch: Batch) -> Adapt | None:
         row += length
     if not rows:
         return None
-    return adapt_rows([(applied[digest], torch.tensor(which)) for digest, which in rows.items()])
+    return adapt_rows(
+        [(applied[digest], torch.tensor(which).to(device)) for digest, which in rows.items()]
+    )

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avikam.model.checkpoint import Checkpoint
+from avikam.model.checkpoint import Checkpoint, CheckpointError
 from avikam.model.config import ModelConfig
 from avikam.model.linear import Int8Embedding, float_linear, int8_linear
 from avikam.model.quantize import SCALE_SUFFIX, float_state, quantize_rows
@@ -16,17 +16,27 @@ from avikam.model.transformer import Avikam1
 WeightType = Literal["auto", "int8", "bfloat16", "float32"]
 
 
-def resolve_weight_type(asked: WeightType, checkpoint: Checkpoint) -> WeightType:
-    """``auto`` takes what the checkpoint stores; float16 storage runs as bfloat16."""
+def resolve_weight_type(
+    asked: WeightType, checkpoint: Checkpoint, device: str = "cpu"
+) -> WeightType:
+    """``auto`` takes what the checkpoint stores; float16 storage runs as bfloat16.
+
+    The int8 products are the CPU's: on a GPU an int8 checkpoint runs in bfloat16.
+    """
+    on_cpu = device == "cpu"
+    if asked == "int8" and not on_cpu:
+        raise CheckpointError("int8 weights run on the CPU only; on a GPU use bfloat16 or auto")
     if asked != "auto":
         return asked
     stored = checkpoint.stored_type
-    return {"int8": "int8", "float32": "float32"}.get(stored, "bfloat16")  # type: ignore[return-value]
+    if stored == "int8" and on_cpu:
+        return "int8"
+    return "float32" if stored == "float32" else "bfloat16"
 
 
 def load_model(checkpoint: Checkpoint, asked: WeightType = "auto", device: str = "cpu") -> Avikam1:
     """Build the model on the meta device, then put each weight in its final form once."""
-    kind = resolve_weight_type(asked, checkpoint)
+    kind = resolve_weight_type(asked, checkpoint, device)
     model = Avikam1(checkpoint.config, device="meta")
     if kind == "int8":
         _fill_int8(model, checkpoint.weights)

@@ -167,12 +167,15 @@ class AppliedAdapter(nn.Module):
     does not depend on the rows beside it.
     """
 
-    def __init__(self, adapter: Adapter, *, exact: bool) -> None:
+    def __init__(self, adapter: Adapter, *, exact: bool, device: str = "cpu") -> None:
         super().__init__()
         self.digest = adapter.digest
         self.bytes = adapter.bytes
-        make = (lambda w: int8_linear(*quantize_rows(w))) if exact else FloatLinear
-        self._products = {key: (make(a), make(b)) for key, (a, b) in adapter.factors.items()}
+
+        def product(weight: Tensor) -> nn.Module:
+            return int8_linear(*quantize_rows(weight)) if exact else FloatLinear(weight.to(device))
+
+        self._products = {key: (product(a), product(b)) for key, (a, b) in adapter.factors.items()}
 
     def delta(self, layer: int, projection: str, x: Tensor) -> Tensor | None:
         """What the adapter adds to ``projection`` of ``layer``; none where it adds nothing."""

@@ -27,6 +27,7 @@ def _real(settings: WorkerSettings) -> Engine:
 
     options = EngineOptions(
         model=settings.model,
+        device=settings.device,
         weights=settings.weights,
         slots=settings.slots,
         token_budget=settings.token_budget,

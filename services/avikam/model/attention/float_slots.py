@@ -12,15 +12,21 @@ from avikam.model.config import ModelConfig
 class FloatSlots(SlotCache):
     """Plain softmax attention in the storage type; agrees with the reference forward."""
 
-    name = "cpu-float"
+    name = "float"
 
-    def __init__(self, config: ModelConfig, slots: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        slots: int,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._dtype = dtype
-        super().__init__(config, slots)
+        super().__init__(config, slots, device)
 
     def _storage(self, length: int) -> list[Tensor]:
         shape = (self.slots, self.config.num_kv_heads, length, self.config.head_dim)
-        return [torch.zeros(shape, dtype=self._dtype) for _ in range(2)]
+        return [torch.zeros(shape, dtype=self._dtype, device=self.device) for _ in range(2)]
 
     def _entry(self, k: Tensor, v: Tensor) -> list[Tensor]:
         return [k.to(self._dtype), v.to(self._dtype)]

@@ -36,6 +36,9 @@ class Int8Slots(SlotCache):
         codes = (*shape, self.config.head_dim)
         return [torch.zeros(codes), torch.zeros(shape), torch.zeros(codes), torch.zeros(shape)]
 
+    def _snapshot_types(self) -> list[torch.dtype]:
+        return [torch.int8, torch.float32, torch.int8, torch.float32]
+
     def _entry(self, k: Tensor, v: Tensor) -> list[Tensor]:
         k_codes, k_scale = quantize_activations(k)
         v_codes, v_scale = quantize_activations(v)

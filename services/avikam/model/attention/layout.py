@@ -31,6 +31,9 @@ class Moves:
     source: Tensor
     target: Tensor
 
+    def to(self, device: str) -> Moves:
+        return Moves(self.source.to(device), self.target.to(device))
+
 
 class SlotLayout:
     """Index arithmetic of one layer type."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avikam.model.attention.layout import Moves, SlotLayout
 from avikam.model.attention.plan import Chunk, StepPlan
+from avikam.model.attention.snapshot import EntryFormat, Snapshot
 from avikam.model.config import LayerType, ModelConfig
 from avikam.model.masks import visible
 
@@ -48,9 +49,10 @@ class SlotCache(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, config: ModelConfig, slots: int) -> None:
+    def __init__(self, config: ModelConfig, slots: int, device: str = "cpu") -> None:
         self.config = config
         self.slots = slots
+        self.device = device
         kinds: list[LayerType] = sorted(set(config.layer_types))
         self.layouts = {kind: SlotLayout(config, kind) for kind in kinds}
         self._layers = [self._storage(config.slot_length(i)) for i in range(config.num_layers)]
@@ -73,6 +75,33 @@ class SlotCache(ABC):
         for layer in self._layers:
             for tensor in layer:
                 tensor[slot].zero_()
+
+    def snapshot(self, slot: int, seen: int) -> Snapshot:
+        """A copy of what ``slot`` holds after ``seen`` tokens."""
+        return Snapshot(
+            seen,
+            tuple(
+                tuple(
+                    tensor[slot, :, : form.shape[1]].to("cpu", form.dtype, copy=True).contiguous()
+                    for tensor, form in zip(layer, self.entry_formats(i, seen), strict=True)
+                )
+                for i, layer in enumerate(self._layers)
+            ),
+        )
+
+    def restore(self, slot: int, snapshot: Snapshot) -> None:
+        """Make ``slot`` what it was when the snapshot was taken."""
+        for layer, saved in zip(self._layers, snapshot.layers, strict=True):
+            for tensor, entries in zip(layer, saved, strict=True):
+                tensor[slot, :, : entries.shape[1]] = entries
+
+    def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]:
+        """What a snapshot of ``seen`` tokens holds of ``layer``, in storage's order."""
+        valid = self.layouts[self.config.layer_types[layer]].valid(seen)
+        return tuple(
+            EntryFormat(dtype, (tensor.shape[1], valid, *tensor.shape[3:]))
+            for tensor, dtype in zip(self._layers[layer], self._snapshot_types(), strict=True)
+        )
 
     def begin(self, plan: StepPlan) -> None:
         """Compute once what every layer of the coming step shares."""
@@ -107,9 +136,13 @@ class SlotCache(ABC):
         valid = [layout.valid(position + 1) for position in plan.decode_positions]
         length = min(layout.length, -(-max(valid) // _BUCKET) * _BUCKET)
         mask = torch.arange(length) < torch.tensor(valid).unsqueeze(1)
-        slots = torch.tensor(plan.decode_slots)
         return _DecodeStep(
-            slots, layout.write_index(positions), moving, moves, length, mask[:, None, None]
+            torch.tensor(plan.decode_slots).to(self.device),
+            layout.write_index(positions).to(self.device),
+            moving.to(self.device),
+            moves.to(self.device),
+            length,
+            mask[:, None, None].to(self.device),
         )
 
     def _chunk_step(self, chunk: Chunk, layout: SlotLayout, kind: LayerType) -> _ChunkStep:
@@ -118,7 +151,8 @@ class SlotCache(ABC):
         _, moves = layout.evicted(positions)
         known = layout.valid(chunk.position)
         mask = visible(positions, keys, self.config, kind)
-        return _ChunkStep(chunk, layout.write_index(positions), moves, known, mask)
+        write = layout.write_index(positions).to(self.device)
+        return _ChunkStep(chunk, write, moves.to(self.device), known, mask.to(self.device))
 
     def _attend_decode(
         self, storage: list[Tensor], step: _DecodeStep, q: Tensor, entry: list[Tensor]
@@ -160,6 +194,10 @@ class SlotCache(ABC):
     @abstractmethod
     def _storage(self, length: int) -> list[Tensor]:
         """Zeroed tensors of one layer, each [slots, Hkv, length, ...]."""
+
+    def _snapshot_types(self) -> list[torch.dtype]:
+        """The smallest types that hold storage's values exactly, in storage's order."""
+        return [tensor.dtype for tensor in self._layers[0]]
 
     @abstractmethod
     def _entry(self, k: Tensor, v: Tensor) -> list[Tensor]:

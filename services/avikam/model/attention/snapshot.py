@@ -1,0 +1,43 @@
+"""What a slot holds after a prefix: the valid entries of every layer, in their smallest exact form.
+
+Rotary positions are inside the keys, so a snapshot of n tokens, put into any slot, continues at
+token n as if the slot had computed the prefix itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFormat:
+    """One stored tensor of one layer: ``shape`` [Hkv, valid entries, ...]."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state after ``seen`` tokens: per layer its tensors, each [Hkv, valid entries, ...]."""
+
+    seen: int
+    layers: tuple[tuple[Tensor, ...], ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for layer in self.layers for t in layer)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no entry is NaN or infinite; integers always are finite."""
+        floats = (t for layer in self.layers for t in layer if t.is_floating_point())
+        return all(bool(torch.isfinite(t).all()) for t in floats)
