@@ -41,7 +41,8 @@ class SelfAttention(nn.Module):
         scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(config.head_dim)
         mask = visible(positions, positions, config, "hybrid")
         weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
-        return self.o_proj(torch.einsum("hij,jhd->ihd", weights, v).flatten(1))
+        out: Tensor = self.o_proj(torch.einsum("hij,jhd->ihd", weights, v).flatten(1))
+        return out
 
 
 class Layer(nn.Module):

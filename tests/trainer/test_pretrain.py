@@ -54,7 +54,7 @@ def test_a_run_killed_at_a_random_step_resumes_with_the_same_loss_curve(
     wait_for_step(out, random.randrange(3, 25))
     process.send_signal(signal.SIGKILL)
     process.wait(30)
-    assert len(read_metrics(out / "metrics.jsonl")) < SHORT["steps"]
+    assert len(read_metrics(out / "metrics.jsonl")) < 40
     avikam(*words)
     assert losses(out) == pytest.approx(uninterrupted, abs=1e-3)
 

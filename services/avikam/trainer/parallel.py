@@ -64,6 +64,7 @@ def joined_world(device: str = "auto") -> Iterator[World]:
     rank, size, place = (_environment(n) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     chosen = pick_device(device, place)
     if size <= 1:
+        use_every_core()
         yield World(chosen)
         return
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
@@ -87,3 +88,12 @@ def pick_device(name: str, index: int = 0) -> torch.device:
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
     return torch.device(name)
+
+
+def use_every_core() -> None:
+    """Let torch use all processors this process may run on, hardware threads included.
+
+    Its own default is one thread per physical core; ``OMP_NUM_THREADS`` overrides both.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+QUESTIONS = ("reading", "quiz", "logic", "arithmetic", "word-problems", "regional")
+
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A Markdown table."""
@@ -40,7 +42,8 @@ def markdown(report: dict[str, Any]) -> str:
             f"## Perplexity ({recipe['context']} tokens of context)",
             _perplexity(tasks["perplexity"]),
         ]
-    parts += ["## Questions", _questions(tasks)]
+    if set(QUESTIONS) & set(tasks):
+        parts += ["## Questions", _questions(tasks)]
     parts += ["## Speed", table(("figure", "value"), tasks["speed"].items())]
     return "\n\n".join(parts) + "\n"
 
@@ -75,10 +78,9 @@ def _perplexity(splits: dict[str, Any]) -> str:
 
 
 def _questions(tasks: dict[str, Any]) -> str:
-    names = ("reading", "quiz", "logic", "arithmetic", "word-problems", "regional")
     rows = [
         (name, language, score, value, values["items"])
-        for name in names
+        for name in QUESTIONS
         for language, values in tasks.get(name, {}).items()
         for score, value in values.items()
         if score != "items"

@@ -13,6 +13,7 @@ from avikam.trainer.evaluation.recipe import EvalRecipe
 from avikam.trainer.evaluation.report import markdown
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.evaluation.suite import Suite
+from avikam.trainer.parallel import use_every_core
 from avikam.trainer.tracking import tracked_run
 
 HEAT_MAP_TEXT = "Où est la gare ? Elle est à côté de la poste, juste derrière le grand parc."
@@ -37,6 +38,7 @@ class Evaluation:
 def evaluate(evaluation: Evaluation, recipe: EvalRecipe) -> Path:
     """Measure, write the report; returns the Markdown file."""
     e = evaluation
+    use_every_core()
     subject = load_subject(e.model, e.tokenizer, e.weights, e.device)
     report = Suite(subject, e.data, recipe, e.out).run()
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"

@@ -19,7 +19,7 @@ from avikam.trainer.evaluation.recipe import EvalRecipe
 from avikam.trainer.evaluation.speed import decode_speed
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.evaluation.summary import summarize
-from avikam.trainer.evaluation.translation import capped, parallel_test, public_sets, score_pairs
+from avikam.trainer.evaluation.translation import Translator, capped, parallel_test, public_sets
 from avikam.trainer.progress import progress_bar
 
 
@@ -36,6 +36,7 @@ class Suite:
         self._subject = subject
         self._data = data
         self._recipe = recipe
+        self._translator = Translator(subject, recipe)
         self._folder = folder / "tasks"
         self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -95,14 +96,14 @@ class Suite:
     def _translation(self) -> dict[str, Any]:
         pairs = capped(parallel_test(self._data), self._recipe.limit)
         with progress_bar("translation parallel/test", 2 * len(pairs)) as bar:
-            return score_pairs(self._subject, pairs, self._recipe, _counting(bar))
+            return self._translator.score(pairs, _counting(bar))
 
     def _public_translation(self) -> dict[str, Any]:
         result = {}
         for name, whole in public_sets(self._data).items():
             pairs = capped(whole, self._recipe.limit)
             with progress_bar(f"translation {name}", 2 * len(pairs)) as bar:
-                scores = score_pairs(self._subject, pairs, self._recipe, _counting(bar))
+                scores = self._translator.score(pairs, _counting(bar))
             result[name] = {direction: scores[direction]["all"] for direction in scores}
         return result
 

@@ -55,34 +55,40 @@ def capped(pairs: list[TestPair], limit: int) -> list[TestPair]:
     return kept
 
 
-def translate(
-    subject: Subject, sentences: list[str], direction: str, recipe: EvalRecipe, advance: Advance
-) -> list[str]:
-    """Greedy translations, one user turn each; at most twice the source's tokens and 16 more."""
-    form = recipe.to_english if direction == "fr-en" else recipe.to_french
-    prompts = [form.replace("{s}", sentence) for sentence in sentences]
-    limits = [16 + 2 * len(subject.tokenizer.encode(sentence)) for sentence in sentences]
-    return subject.answer(prompts, limits, recipe.batch, advance)
+class Translator:
+    """Greedy translations, one user turn each; every sentence is translated once."""
 
+    def __init__(self, subject: Subject, recipe: EvalRecipe) -> None:
+        self._subject = subject
+        self._forms = {"fr-en": recipe.to_english, "en-fr": recipe.to_french}
+        self._batch = recipe.batch
+        self._known: dict[tuple[str, str], str] = {}
 
-def score_pairs(
-    subject: Subject, pairs: list[TestPair], recipe: EvalRecipe, advance: Advance
-) -> dict[str, Any]:
-    """Both directions: {direction: {domain or "all": {bleu, chrf, pairs}}} and the outputs."""
-    result: dict[str, Any] = {}
-    for direction in DIRECTIONS:
-        french = [pair.french for pair in pairs]
-        english = [pair.english for pair in pairs]
-        sources, references = (french, english) if direction == "fr-en" else (english, french)
-        outputs = translate(subject, sources, direction, recipe, advance)
+    def translate(self, sentences: list[str], direction: str, advance: Advance) -> list[str]:
+        """Outputs in order; at most twice the source's tokens and 16 more."""
+        new = [s for s in dict.fromkeys(sentences) if (direction, s) not in self._known]
+        prompts = [self._forms[direction].replace("{s}", sentence) for sentence in new]
+        limits = [16 + 2 * len(self._subject.tokenizer.encode(sentence)) for sentence in new]
+        advance(len(sentences) - len(new))
+        outputs = self._subject.answer(prompts, limits, self._batch, advance)
+        self._known |= {(direction, s): out for s, out in zip(new, outputs, strict=True)}
+        return [self._known[direction, sentence] for sentence in sentences]
+
+    def score(self, pairs: list[TestPair], advance: Advance) -> dict[str, Any]:
+        """Both directions: {direction: {domain or "all": {bleu, chrf, pairs}}}."""
         domains = {"all": list(range(len(pairs)))}
         for i, pair in enumerate(pairs):
             domains.setdefault(pair.domain, []).append(i)
-        result[direction] = {
-            domain: corpus_scores([outputs[i] for i in rows], [references[i] for i in rows])
-            for domain, rows in domains.items()
-        }
-    return result
+        french, english = [p.french for p in pairs], [p.english for p in pairs]
+        result: dict[str, Any] = {}
+        for direction in DIRECTIONS:
+            sources, references = (french, english) if direction == "fr-en" else (english, french)
+            outputs = self.translate(sources, direction, advance)
+            result[direction] = {
+                domain: corpus_scores([outputs[i] for i in rows], [references[i] for i in rows])
+                for domain, rows in domains.items()
+            }
+        return result
 
 
 def corpus_scores(outputs: list[str], references: list[str]) -> dict[str, float]:

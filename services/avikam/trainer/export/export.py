@@ -24,6 +24,7 @@ from avikam.trainer.export.calibration import calibrate
 from avikam.trainer.export.card import FACTS, model_card, read_sources
 from avikam.trainer.export.merge import merged
 from avikam.trainer.export.showcase import showcase
+from avikam.trainer.parallel import use_every_core
 from avikam.trainer.recipe import recipe
 from avikam.trainer.state import read_progress, read_weights
 
@@ -60,6 +61,7 @@ class _Trained:
 
 def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
     """Write ``out``; returns one line that says what it cost."""
+    use_every_core()
     trained = _read(paths, recipe.name)
     out, tokenizer = paths.out, Tokenizer(paths.tokenizer)
     facts: dict[str, Any] = {

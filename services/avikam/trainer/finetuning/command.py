@@ -14,7 +14,7 @@ from avikam.trainer.finetuning.eight_bit import quantize_base
 from avikam.trainer.finetuning.finetune import Finetuning
 from avikam.trainer.finetuning.peft_files import write_adapter
 from avikam.trainer.finetuning.recipe import FinetuneRecipe
-from avikam.trainer.parallel import pick_device
+from avikam.trainer.parallel import pick_device, use_every_core
 from avikam.trainer.progress import progress_bar
 from avikam.trainer.tracking import tracked_run
 
@@ -32,6 +32,7 @@ def finetune(
     paths: FinetunePaths, recipe: FinetuneRecipe, device: str = "auto", track: str | None = None
 ) -> str:
     """Train, or go on training; returns a line with perplexity before and after."""
+    use_every_core()
     checkpoint = load_checkpoint(paths.base)
     tokenizer = Tokenizer(checkpoint.tokenizer_file)
     model = trainable_base(paths.base, recipe, device)

@@ -16,7 +16,7 @@ def released_layers(phase: Phase, layers: int, share_done: float) -> frozenset[i
     """
     frozen = int(layers * phase.frozen)
     if phase.unfreeze > 0:
-        frozen -= min(frozen, int(frozen * share_done / phase.unfreeze + 1e-9))
+        frozen -= int(frozen * min(1.0, share_done / phase.unfreeze) + 1e-9)
     return frozenset(range(frozen, layers))
 
 

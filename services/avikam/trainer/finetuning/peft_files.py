@@ -16,6 +16,7 @@ def write_adapter(folder: Path, adapters: Adapters, base_model: str) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
 
     q rows and o columns are in plain head order, as a model with separate projections has them.
+    No task type is named: PEFT then wraps any torch module with these projections.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
@@ -35,7 +36,7 @@ def write_adapter(folder: Path, adapters: Adapters, base_model: str) -> None:
 def _config(adapters: Adapters, base_model: str) -> dict[str, Any]:
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": None,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "r": adapters.rank,
