@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import torch
 from avikam.engine.adapters import AdapterStore
 from avikam.engine.engine import TorchEngine
 from avikam.engine.interface import EngineModel
+from avikam.engine.kv.prefix_cache import KvOptions, PrefixCache
 from avikam.engine.runner import ModelRunner
 from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.int8_slots import Int8Slots
@@ -43,6 +44,7 @@ class EngineOptions:
     threads: int = 0  # 0: torch decides
     adapters: Path | None = None  # folder that adapters may be loaded from
     adapter_bytes: int = 256 * 2**20
+    kv: KvOptions | None = field(default_factory=KvOptions)  # None: prefixes are not reused
 
 
 def build_engine(options: EngineOptions) -> TorchEngine:
@@ -73,6 +75,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         tokenizer,
         runner,
         adapters,
+        _prefix_cache(options, cache, checkpoint, kind),
         token_budget=options.token_budget,
         queue_requests=options.queue_requests,
         queue_tokens=options.queue_tokens,
@@ -125,6 +128,15 @@ def _warm_up(runner: ModelRunner) -> None:
         tokens = torch.zeros(1, dtype=torch.long, device=device)
         hidden = runner.model(tokens, plan.positions().to(device), runner.cache.attend)
         runner.model.logits(hidden)
+
+
+def _prefix_cache(
+    options: EngineOptions, cache: SlotCache, checkpoint: Checkpoint, kind: WeightType
+) -> PrefixCache | None:
+    """Prefix reuse under this checkpoint's identity; its digest covers weights and tokenizer."""
+    if options.kv is None:
+        return None
+    return PrefixCache(cache, (checkpoint.digest, kind), options.kv)
 
 
 def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotCache) -> EngineModel:

@@ -31,8 +31,10 @@ from avikam.engine.interface import (
     SequenceSpec,
     Sink,
 )
+from avikam.engine.kv.prefix_cache import PrefixCache
 from avikam.engine.rate import TokenRate
-from avikam.engine.runner import ModelRunner
+from avikam.engine.reuse import PrefixReuse
+from avikam.engine.runner import ModelRunner, StepResult
 from avikam.engine.sampler import sample
 from avikam.engine.scheduler import Scheduler
 from avikam.engine.sequence import Sequence
@@ -52,6 +54,7 @@ class TorchEngine:
         tokenizer: Tokenizer,
         runner: ModelRunner,
         adapters: AdapterStore,
+        prefixes: PrefixCache | None = None,
         *,
         token_budget: int = 512,
         queue_requests: int = 256,
@@ -62,7 +65,10 @@ class TorchEngine:
         self._runner = runner
         self._adapters = adapters
         self._grammars = GrammarCompiler(tokenizer)
-        self._scheduler = Scheduler(runner.cache.slots, token_budget, runner.cache.longest_chunk)
+        self._reuse = PrefixReuse(runner.cache, prefixes)
+        self._scheduler = Scheduler(
+            runner.cache.slots, token_budget, runner.cache.longest_chunk, self._reuse.boundary
+        )
         self._queue_requests = queue_requests
         self._queue_tokens = queue_tokens
         self._never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
@@ -98,7 +104,12 @@ class TorchEngine:
             self._check_room(sequence)
             self._live[sequence.spec.request_id] = sequence
             self._load_tokens += sequence.cost
+            self._reuse.begin(sequence, self._nudge)
             self._inbox.append(sequence)
+            self._wake.notify()
+
+    def _nudge(self) -> None:
+        with self._wake:
             self._wake.notify()
 
     def cancel(self, request_id: str) -> None:
@@ -145,6 +156,7 @@ class TorchEngine:
                 tokens_per_second=self._rate.per_second(time.monotonic()),
                 queue_limit=self._queue_requests,
                 adapters=self._adapters.infos(),
+                kv=self._reuse.stats(),
                 alive=self._thread.is_alive(),
             )
 
@@ -153,6 +165,7 @@ class TorchEngine:
             self._closing = True
             self._wake.notify()
         self._thread.join(timeout)
+        self._reuse.close()
 
     def _build(self, spec: SequenceSpec, sink: Sink) -> Sequence:
         """Check what needs the vocabulary and the context, and make the sequence."""
@@ -215,10 +228,10 @@ class TorchEngine:
     def _take_in(self) -> bool:
         """Wait for work, move the inbox to the scheduler; false when it is time to stop."""
         with self._wake:
-            while not (self._inbox or self._cancelled or self._scheduler.has_work):
+            while not self._has_news(time.monotonic()):
                 if self._closing:
                     return False
-                self._wake.wait()
+                self._wake.wait(self._scheduler.patience(time.monotonic()))
                 self._stepped_at = time.monotonic()
             arrived, self._inbox = list(self._inbox), deque()
             cancelled, self._cancelled = self._cancelled, set()
@@ -233,25 +246,37 @@ class TorchEngine:
             self._finish(sequence, FinishReason.CANCELLED)
         return True
 
+    def _has_news(self, now: float) -> bool:
+        over = self._closing and self._live
+        return bool(self._inbox or self._cancelled or over or self._scheduler.has_work(now))
+
     def _step(self) -> None:
         now = time.monotonic()
         for sequence in [s for s in self._scheduler.sequences() if _expired(s, now)]:
             self._finish(sequence, FinishReason.DEADLINE)
-        if not self._scheduler.has_work:
+        for sequence in self._scheduler.admit(now):
+            self._reuse.restore(sequence)
+        batch = self._scheduler.next_batch()
+        if not batch.size:
             return
-        result = self._runner.run(self._scheduler.next_batch(now))
+        result = self._runner.run(batch)
+        self._reuse.keep_prompts(batch, time.monotonic() - now)
         if result.ready:
-            choices = sample(result.logits, [s.sampling_row() for s in result.ready], self._never)
-            now = time.monotonic()
-            for sequence, chosen in zip(result.ready, choices, strict=True):
-                if chosen is None:
-                    error = "the model's logits are not numbers"
-                    self._finish(sequence, FinishReason.ERROR, error)
-                elif sequence.append(chosen, now) is not None:
-                    self._forget(sequence)
+            self._extend(result)
         self._steps += 1
         self._stepped_at = time.monotonic()
         self._rate.add(len(result.ready), self._stepped_at)
+
+    def _extend(self, result: StepResult) -> None:
+        """Give each sequence that is ready its next token."""
+        choices = sample(result.logits, [s.sampling_row() for s in result.ready], self._never)
+        now = time.monotonic()
+        for sequence, chosen in zip(result.ready, choices, strict=True):
+            if chosen is None:
+                self._finish(sequence, FinishReason.ERROR, "the model's logits are not numbers")
+            elif sequence.append(chosen, now) is not None:
+                self._reuse.keep_turn(sequence)
+                self._forget(sequence)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str = "") -> None:
         if reason is FinishReason.ERROR and sequence.slot is not None:

@@ -100,6 +100,34 @@ class AdapterInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class KvStats:
+    """Prefix reuse since the engine began; ``host_bytes``, ``host_entries``, ``remote_open`` now.
+
+    ``remote_raw_bytes`` were compressed to ``remote_written_bytes``. ``spared_seconds`` is what
+    computing the spared tokens would have taken at the pace measured last.
+    """
+
+    host_hits: int = 0
+    host_misses: int = 0
+    host_entries: int = 0
+    host_bytes: int = 0
+    host_evictions: int = 0
+    remote_hits: int = 0
+    remote_misses: int = 0
+    remote_late: int = 0
+    remote_corrupt: int = 0
+    remote_errors: int = 0
+    remote_dropped: int = 0
+    remote_writes: int = 0
+    remote_read_bytes: int = 0
+    remote_written_bytes: int = 0
+    remote_raw_bytes: int = 0
+    remote_open: int = 0
+    spared_tokens: int = 0
+    spared_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A consistent look at the engine, cheap enough for every heartbeat."""
 
@@ -112,6 +140,8 @@ class EngineStats:
     tokens_per_second: float
     queue_limit: int
     adapters: tuple[AdapterInfo, ...] = ()
+    # None where prefixes are not reused.
+    kv: KvStats | None = None
     # False once the engine's thread has ended, whatever ended it.
     alive: bool = True
 

@@ -4,7 +4,9 @@ Every step gives each running sequence its token and spends the rest of the toke
 prompts. A running sequence needs exactly one slot, so admission is a counter: nothing runs out
 in mid-flight and nothing is preempted.
 
-    waiting (by priority, then arrival) --free slot--> running --> finished
+    loading --settled--> waiting (by priority, then arrival) --free slot--> running --> finished
+
+A sequence loads while its prefix is fetched from another tier; others pass it meanwhile.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ class Batch:
             chunks=tuple(Chunk(slot_of(s), s.computed, n) for s, n in self.chunks),
         )
 
+    @property
+    def size(self) -> int:
+        """Tokens that the step computes."""
+        return len(self.decoding) + sum(length for _, length in self.chunks)
+
     def input_tokens(self) -> list[int]:
         tokens = [s.tokens[s.computed] for s in self.decoding]
         for sequence, length in self.chunks:
@@ -51,9 +58,14 @@ def slot_of(sequence: Sequence) -> int:
 
 
 class Scheduler:
-    """Slots, the waiting queue and the running set."""
+    """Slots, the waiting queue and the running set.
 
-    def __init__(self, slots: int, token_budget: int, longest_chunk: int) -> None:
+    With a ``boundary``, chunks end at its multiples, where states are saved.
+    """
+
+    def __init__(
+        self, slots: int, token_budget: int, longest_chunk: int, boundary: int | None = None
+    ) -> None:
         if token_budget < slots:
             raise ValueError(
                 f"token_budget {token_budget} is below slots {slots}: every running sequence "
@@ -62,8 +74,10 @@ class Scheduler:
         self.slots = slots
         self._budget = token_budget
         self._longest_chunk = longest_chunk
+        self._boundary = boundary
         self._free = list(range(slots))
         self._arrivals = count()
+        self._loading: list[tuple[int, int, Sequence]] = []
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._running: dict[str, Sequence] = {}
 
@@ -73,36 +87,47 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._loading)
 
-    @property
-    def has_work(self) -> bool:
+    def has_work(self, now: float) -> bool:
+        """Whether a step has something to compute."""
+        self._settle(now)
         return bool(self._waiting or self._running)
+
+    def patience(self, now: float) -> float | None:
+        """Seconds until a sequence has loaded for long enough; none when none loads."""
+        loads = [s.prefetch.deadline for _, _, s in self._loading if s.prefetch is not None]
+        return max(0.0, min(loads) - now) if loads else None
 
     def sequences(self) -> Iterator[Sequence]:
         """Everything not finished, running first."""
         yield from self._running.values()
-        yield from (sequence for _, _, sequence in self._waiting)
+        yield from (sequence for _, _, sequence in (*self._waiting, *self._loading))
 
     def add(self, sequence: Sequence) -> None:
-        entry = (sequence.spec.priority, next(self._arrivals), sequence)
-        heapq.heappush(self._waiting, entry)
+        self._loading.append((sequence.spec.priority, next(self._arrivals), sequence))
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence and free its slot."""
         if sequence.slot is None:
+            self._loading = [entry for entry in self._loading if entry[2] is not sequence]
             self._waiting = [entry for entry in self._waiting if entry[2] is not sequence]
             heapq.heapify(self._waiting)
             return
         del self._running[sequence.spec.request_id]
         heapq.heappush(self._free, sequence.slot)
 
-    def next_batch(self, now: float) -> Batch:
-        """Admit what fits and share out the token budget."""
+    def admit(self, now: float) -> Iterator[Sequence]:
+        """Give free slots to those that wait, and name them as they start."""
+        self._settle(now)
         while self._free and self._waiting:
             sequence = heapq.heappop(self._waiting)[2]
             sequence.start(heapq.heappop(self._free), now)
             self._running[sequence.spec.request_id] = sequence
+            yield sequence
+
+    def next_batch(self) -> Batch:
+        """Share out the token budget."""
         decoding = sorted((s for s in self._running.values() if s.pending == 1), key=slot_of)
         return Batch(tuple(decoding), tuple(self._chunks(self._budget - len(decoding))))
 
@@ -114,7 +139,18 @@ class Scheduler:
             if budget <= 0:
                 return
             length = min(sequence.pending, budget, self._longest_chunk)
+            if self._boundary is not None:
+                length = min(length, self._boundary - sequence.computed % self._boundary)
             if length < sequence.pending and length > 64:
                 length -= (sequence.computed + length) % 64
             yield sequence, length
             budget -= length
+
+    def _settle(self, now: float) -> None:
+        """Let those wait for a slot that load no longer."""
+        loading, self._loading = self._loading, []
+        for entry in loading:
+            if entry[2].loading(now):
+                self._loading.append(entry)
+            else:
+                heapq.heappush(self._waiting, entry)

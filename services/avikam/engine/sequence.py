@@ -1,6 +1,7 @@
 """One sequence from submission to its only end.
 
-WAITING --slot--> RUNNING --finish--> done        (a finish may come in either state)
+LOADING --settled--> WAITING --slot--> RUNNING --finish--> done
+(a finish may come in any state; only a prefix that is fetched from elsewhere makes it load)
 
 tokens     | prompt ............ | generated ...... |
 computed   | keys and values in the slot ......|      pending = len(tokens) - computed
@@ -22,6 +23,8 @@ from avikam.engine.interface import (
     Timings,
     TokenChoice,
 )
+from avikam.engine.kv.keys import PrefixChain
+from avikam.engine.kv.remote import Prefetch
 from avikam.engine.sampler import SamplingRow
 
 
@@ -44,6 +47,9 @@ class Sequence:
         self.slot: int | None = None
         self.tokens = [*spec.prompt, *spec.generated]
         self.computed = 0
+        self.cached = 0  # of these, copied from a snapshot
+        self.chain: PrefixChain | None = None
+        self.prefetch: Prefetch | None = None
         self.prompt_choices: list[TokenChoice] = []
         self._sink = sink
         self._detokenizer = detokenizer
@@ -61,6 +67,16 @@ class Sequence:
             self._detokenizer.feed(token, stops_count=self._past_minimum(index))
 
     @property
+    def digest(self) -> str:
+        """Content of its adapter; empty for the base model."""
+        return "" if self.adapter is None else self.adapter.applied.digest
+
+    @property
+    def reusable(self) -> bool:
+        """Whether it may skip what is known: logprobs of a prompt need every token computed."""
+        return self.spec.sampling.prompt_logprobs is None
+
+    @property
     def generated(self) -> int:
         return len(self.tokens) - len(self.spec.prompt)
 
@@ -74,9 +90,17 @@ class Sequence:
         """Admission cost: prompt plus half of what may be generated."""
         return len(self.spec.prompt) + self._limit // 2
 
+    def loading(self, now: float) -> bool:
+        """Whether its prefix is still on its way."""
+        return self.prefetch is not None and not self.prefetch.settled(now)
+
     def start(self, slot: int, now: float) -> None:
         self.slot = slot
         self._started_at = now
+
+    def skip(self, tokens: int) -> None:
+        """The slot holds the first ``tokens`` already."""
+        self.computed = self.cached = tokens
 
     def already_over(self) -> FinishReason | None:
         """Whether the tokens it was resumed with already end it."""
@@ -151,6 +175,7 @@ class Sequence:
                 queue=started - self._queued_at,
                 prefill=max(0.0, first - started),
                 decode=max(0.0, now - first),
+                cached_tokens=min(self.cached, len(self.spec.prompt)),
             ),
             stop_match=self._detokenizer.stop_match,
             error=error,

@@ -77,7 +77,7 @@ class SlotCache(ABC):
                 tensor[slot].zero_()
 
     def snapshot(self, slot: int, seen: int) -> Snapshot:
-        """A copy of what ``slot`` holds after ``seen`` tokens."""
+        """A copy, in host memory, of what ``slot`` holds after ``seen`` tokens."""
         return Snapshot(
             seen,
             tuple(
