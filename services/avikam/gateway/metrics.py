@@ -6,6 +6,7 @@ Labels are bounded: routes, outcomes and worker addresses, never clients or requ
 
 from __future__ import annotations
 
+from avikam.gateway.resilience.breaker import State
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # fmt: off
@@ -64,6 +65,16 @@ class GatewayMetrics:
             "breaker_transitions", "State changes of breakers.", "breaker", "to"
         )
         self.shed = self._counter("shed", "Requests refused before they were parsed.", "reason")
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """A request ended. ``route`` is a declared path: labels stay few."""
+        self.requests.labels(route, str(status)).inc()
+        self.duration.labels(route).observe(seconds)
+
+    def note_breaker(self, name: str, state: State) -> None:
+        """A breaker, the pool's or the one of a worker's address, changed its state."""
+        self.breaker_state.labels(name).set(list(State).index(state))
+        self.breaker_changes.labels(name, state.value).inc()
 
     def count_recovery(self, resumed: bool, outcome: str) -> None:
         """A failed attempt was replaced (``done``) or not (``failed``)."""

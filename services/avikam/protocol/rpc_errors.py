@@ -1,8 +1,8 @@
 """An :class:`ApiError` across gRPC: status code, message, and trailing metadata for the rest.
 
-    code      mapped from the HTTP status
-    details   the message
-    trailers  avikam-status, avikam-code, avikam-param, avikam-retry-after
+code      mapped from the HTTP status
+details   the message
+trailers  avikam-status, avikam-code, avikam-param, avikam-retry-after
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def from_trailers(message: str, metadata: Iterable[tuple[str, str | bytes]]) -> 
     fields = {key: value for key, value in metadata if isinstance(value, str)}
     try:
         status = int(fields["avikam-status"])
-        retry_after = float(fields["avikam-retry-after"]) if "avikam-retry-after" in fields else None
+        retry_after = (
+            float(fields["avikam-retry-after"]) if "avikam-retry-after" in fields else None
+        )
     except (KeyError, ValueError):
         return None
     code = fields.get("avikam-code", "upstream_error")

@@ -13,6 +13,7 @@ What the client did wrong is no failure of an attempt: it is raised as an ApiErr
 from __future__ import annotations
 
 from enum import Enum
+from typing import cast
 
 import grpc
 
@@ -99,7 +100,8 @@ def row_failed() -> ApiError:
 def diagnose(rpc: grpc.aio.AioRpcError, accepted: bool) -> AttemptError | ApiError:
     """What a failed call means; an ApiError is the client's answer and ends the tries."""
     details = rpc.details() or ""
-    meant = rpc_errors.from_trailers(details, rpc.trailing_metadata() or ())
+    metadata = cast("rpc_errors.Trailers", rpc.trailing_metadata() or ())
+    meant = rpc_errors.from_trailers(details, metadata)
     if meant is not None:
         return _from_application(meant, accepted)
     return _from_transport(rpc.code(), accepted)

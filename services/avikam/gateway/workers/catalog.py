@@ -39,7 +39,7 @@ class Catalog:
         models = self._pool.models
         if name in models:
             return name, ""
-        base = self._base_of(name) if name not in ALIASES else None
+        base = self.base_of(name) if name not in ALIASES else None
         if base is not None:
             return base, name
         if name in ALIASES or self._lenient:
@@ -54,7 +54,8 @@ class Catalog:
                 raise no_worker_ready()
             await self._pool.wait_for_change(min(remaining, 1.0))
 
-    def _base_of(self, adapter: str) -> str | None:
+    def base_of(self, adapter: str) -> str | None:
+        """Id of the model that an adapter belongs to; None when no worker has it."""
         for worker in self._pool.ready:
             status = worker.status
             if status is not None and any(a.name == adapter for a in status.adapters):

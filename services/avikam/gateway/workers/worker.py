@@ -61,6 +61,7 @@ class Worker:
         status = self.status
         return (
             status is not None
+            and status.state == worker_pb2.WORKER_STATE_READY
             and not status.draining
             and status.stalled_seconds < self.STALL_LIMIT
             and self._clock() - self._status_at < self.STATUS_LIFETIME

@@ -1,0 +1,67 @@
+"""From an HTTP request to a generation: what all dialects do alike on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+
+from avikam.gateway.api.dialect import Dialect
+from avikam.gateway.api.json_body import parse_object
+from avikam.gateway.api.reply import GenerationReply
+from avikam.gateway.generation import Generation
+from avikam.gateway.handler import Handler
+from avikam.gateway.http.body import BodyKind, body_kind, read_body
+from avikam.gateway.http.call import call_of
+from avikam.gateway.settings import GatewaySettings
+from avikam.protocol.errors import invalid
+from avikam.protocol.requests import GenerationRequest, check_request
+
+_SHORTEST_TIMEOUT = 0.1
+
+
+class Door:
+    """Shared by all routes that generate."""
+
+    def __init__(
+        self, handler: Handler, settings: GatewaySettings, clock: Callable[[], float]
+    ) -> None:
+        self._handler = handler
+        self._settings = settings
+        self._clock = clock
+
+    async def read_object(self, request: Request) -> dict[str, Any]:
+        """The JSON object of the body."""
+        return parse_object((await self.read(request, protobuf=False))[1])
+
+    async def read(self, request: Request, *, protobuf: bool) -> tuple[BodyKind, bytes]:
+        """The body and its kind."""
+        kind = body_kind(request, protobuf=protobuf)
+        return kind, await read_body(request, kind, self._settings.body_timeout_seconds)
+
+    def reply(
+        self, request: Request, asked: GenerationRequest, dialect: Dialect, *, stream: bool
+    ) -> GenerationReply:
+        """The reply to a request, which is checked here and run when the reply is sent."""
+        check_request(asked)
+        call = call_of(request.scope)
+        timeout = self._timeout(request)
+        generation = Generation(
+            id=call.id,
+            request=asked,
+            deadline=call.started + (timeout or self._settings.request_timeout_seconds),
+            own_deadline=timeout is not None,
+            tenant=call.tenant,
+        )
+        return GenerationReply(self._handler, generation, dialect, self._clock, stream)
+
+    def _timeout(self, request: Request) -> float | None:
+        """Seconds that the client gives, within the gateway's bounds."""
+        given = request.headers.get("x-request-timeout-ms")
+        if given is None:
+            return None
+        if not (given.isascii() and given.isdecimal() and len(given) < 12):
+            raise invalid("x-request-timeout-ms must be a whole number", "x-request-timeout-ms")
+        longest = self._settings.max_request_timeout_seconds
+        return min(max(int(given) / 1000, _SHORTEST_TIMEOUT), longest)

@@ -1,0 +1,166 @@
+"""Sampling fields as every dialect spells them, with strict JSON types.
+
+Ranges are not checked here: the shared validator does that for every door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.limits import LIMITS
+from avikam.protocol.wire import checked_sampling, text_prompt, token_prompt
+from avikam.v1 import generation_pb2 as pb
+
+_MAX_TOKEN_ID = 2**31 - 1
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[
+    list[str] | None,
+    BeforeValidator(_one_or_many),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+
+_INTEGER = {"type": "integer", "minimum": 0}
+PromptJson = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "A text, a list of texts, a list of token ids, or a list of such lists.",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "array", "items": _INTEGER},
+                {"type": "array", "items": {"type": "array", "items": _INTEGER}},
+            ],
+        }
+    ),
+]
+
+
+class StrictBody(BaseModel):
+    """No coercion: "16" is no number, true is not 1, 16.0 is no integer. Null is absent."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class SamplingFields(StrictBody):
+    """What all routes take. Absent fields are the model's to choose."""
+
+    max_tokens: int | None = Field(default=None, description="Most tokens to generate.")
+    min_tokens: int | None = None
+    temperature: float | None = Field(default=None, description="0 is greedy.")
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = Field(
+        default=None, description="Token ids, as text, to what is added to their logits."
+    )
+    seed: int | None = None
+    stop: Stop = Field(default=None, description="Texts that end the answer; not part of it.")
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The fields the client gave, for the validator and the wire."""
+        values = {name: value for name in _GIVEN if (value := getattr(self, name)) is not None}
+        if self.logit_bias is not None:
+            values["logit_bias"] = _biases(self.logit_bias)
+        if self.stop is not None:
+            values["stop"] = tuple(self.stop)
+        if self.stop_token_ids is not None:
+            values["stop_token_ids"] = tuple(
+                token_id(token, "stop_token_ids") for token in self.stop_token_ids
+            )
+        return values
+
+
+_GIVEN = tuple(
+    name
+    for name in SamplingFields.model_fields
+    if name not in ("logit_bias", "stop", "stop_token_ids")
+)
+
+
+def sampling(given: Mapping[str, Any], names: Mapping[str, str] | None = None) -> pb.SamplingParams:
+    """Checked fields as a message. ``names`` says how the client spells what we spell otherwise."""
+    try:
+        return checked_sampling(given)
+    except ApiError as error:
+        ours = error.param or ""
+        if names and ours in names:
+            error.message = error.message.replace(ours, names[ours])
+            error.param = names[ours]
+        raise
+
+
+def _biases(biases: Mapping[str, float]) -> dict[int, float]:
+    return {_bias_id(key): float(value) for key, value in biases.items()}
+
+
+def _bias_id(key: str) -> int:
+    if not (key.isascii() and key.isdecimal() and len(key) < 11):
+        raise invalid(f"logit_bias key {key[:16]!r} is not a token id", "logit_bias")
+    return token_id(int(key), "logit_bias")
+
+
+def token_id(value: int, param: str) -> int:
+    """A token id that fits the wire; whether the model has it is the worker's to say."""
+    if not 0 <= value <= _MAX_TOKEN_ID:
+        shown = value if abs(value) < 2**64 else "too big"
+        raise invalid(f"token id {shown} must be between 0 and {_MAX_TOKEN_ID}", param)
+    return value
+
+
+def prompts(value: Any, param: str = "prompt") -> list[pb.Prompt]:
+    """One or many prompts: a text, texts, ids, or lists of ids."""
+    if isinstance(value, str):
+        return [text_prompt(_text(value, param))]
+    if not isinstance(value, list):
+        raise _wrong_form(param)
+    if not value:
+        raise invalid(f"{param} is empty; send at least one", param)
+    if all(type(item) is int for item in value):
+        return [token_prompt(token_id(item, param) for item in value)]
+    if len(value) > LIMITS.prompts:
+        raise invalid(f"{len(value)} prompts, at most {LIMITS.prompts}", param)
+    return [_item(item, param) for item in value]
+
+
+def _item(value: Any, param: str) -> pb.Prompt:
+    if isinstance(value, str):
+        return text_prompt(_text(value, param))
+    if isinstance(value, list) and value and all(type(item) is int for item in value):
+        return token_prompt(token_id(item, param) for item in value)
+    raise _wrong_form(param)
+
+
+def _text(value: str, param: str) -> str:
+    if not value:
+        raise invalid(f"{param} is empty; send at least one character", param)
+    return value
+
+
+def _wrong_form(param: str) -> ApiError:
+    return invalid(
+        f"{param} must be a text, a list of texts, token ids, or lists of token ids",
+        param,
+    )

@@ -1,0 +1,121 @@
+"""From a JSON body to a checked model: strict types, exact errors, nothing silently dropped.
+
+not JSON, too deep        400 invalid_json        a key twice       400 duplicate_key
+not an object             400 invalid_json_root   a wrong type      400 invalid_value, param
+not Unicode               400 invalid_unicode     unknown field     400 unknown_parameter
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import jiter
+from pydantic import BaseModel, ValidationError
+
+from avikam.protocol.errors import ApiError, invalid
+
+M = TypeVar("M", bound=BaseModel)
+
+_SHOWN = 64
+# jiter's words for escapes that name half a character.
+_LONE_SURROGATE = "hex escape"
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in ``body``; raises a 400 that says what is wrong with it."""
+    if not body:
+        raise invalid("the body is empty; send a JSON object", None, "invalid_json_root")
+    _check_unicode(body)
+    try:
+        data = jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False)
+    except ValueError as error:
+        raise _not_json(str(error)) from None
+    if not isinstance(data, dict):
+        raise invalid("the body must be a JSON object", None, "invalid_json_root")
+    return data
+
+
+def _check_unicode(body: bytes) -> None:
+    if b"\0" in body[:4]:
+        raise invalid("the body is UTF-16 or UTF-32; send UTF-8", None, "invalid_unicode")
+    if body.isascii():
+        return
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"the body is not UTF-8 at byte {error.start}"
+        raise invalid(message, None, "invalid_unicode") from None
+
+
+def _not_json(reason: str) -> ApiError:
+    # jiter's reasons name keys and places, and keys are the client's words.
+    place = " at line" + reason.rpartition(" at line")[2] if " at line" in reason else ""
+    if reason.startswith("Detected duplicate key"):
+        return invalid(f"a key occurs twice{place}", None, "duplicate_key")
+    if _LONE_SURROGATE in reason:
+        return invalid(f"a \\u escape is half a character{place}", None, "invalid_unicode")
+    what = "is nested too deeply" if "recursion" in reason else "is not valid JSON"
+    return invalid(f"the body {what}{place}", None, "invalid_json")
+
+
+def validate(model: type[M], data: Mapping[str, Any]) -> M:
+    """``data`` as the model; raises its first problem as a 400 with ``param``."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+    raise _problem(dict(problem), _names(model))
+
+
+def _problem(problem: Mapping[str, Any], known: Collection[str]) -> ApiError:
+    param = _path(problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            name = str(problem["loc"][-1])[:_SHOWN]
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+            return invalid(f"{name!r} is not a parameter; {hint}", name, "unknown_parameter")
+        case "missing":
+            return invalid(f"{param} is required", param, "missing_required_parameter")
+        case _:
+            message = str(problem["msg"]).removeprefix("Value error, ")
+            return invalid(f"{param} is {_shown(problem['input'])}: {message}", param)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """``messages[0].content``."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" if text else part
+    return text[:_SHOWN]
+
+
+def _shown(value: object) -> str:
+    """A short value as it came; of a long one only its type."""
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return "a number with too many digits"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"a {type(value).__name__}"
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def refuse(data: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]]) -> None:
+    """400 for a field that would change the answer and is not there.
+
+    ``refused`` maps a field to the values that ask for nothing (besides null).
+    """
+    for name in data.keys() & refused.keys():
+        value = data[name]
+        if value is not None and not _is_one_of(value, refused[name]):
+            raise invalid(f"{name} is not supported here; leave it out", name, "unsupported")
+
+
+def _is_one_of(value: object, neutral: tuple[Any, ...]) -> bool:
+    """Equality that keeps true apart from 1."""
+    return any(type(value) is type(one) and value == one for one in neutral)

@@ -1,0 +1,96 @@
+"""``/v1/models`` and ``/info``: what is served, as OpenAI's and TGI's clients ask for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from avikam.gateway.workers.catalog import Catalog, unknown_model
+from avikam.gateway.workers.pool import Pool
+from avikam.protocol.limits import LIMITS
+from avikam.v1 import generation_pb2 as pb
+
+
+class ModelRoutes:
+    """Endpoints about models. They tell what the ready workers have now."""
+
+    def __init__(self, pool: Pool, catalog: Catalog, version: str) -> None:
+        self._pool = pool
+        self._catalog = catalog
+        self._version = version
+
+    async def list_models(self, request: Request) -> Response:
+        """Models and adapters."""
+        return JSONResponse({"object": "list", "data": list(self._cards().values())})
+
+    async def get_model(self, request: Request) -> Response:
+        """One model or adapter by id; ids may have slashes."""
+        name = request.path_params["model"]
+        cards = self._cards()
+        if name not in cards:
+            raise unknown_model(name, sorted(cards))
+        return JSONResponse(cards[name])
+
+    async def info(self, request: Request) -> Response:
+        """TGI's fields, and what the workers run on."""
+        models = self._pool.models
+        model = models[min(models)] if models else pb.ModelInfo()
+        ready = self._pool.ready
+        return JSONResponse(
+            {
+                "model_id": model.id,
+                "model_sha": model.digest,
+                "model_device_type": model.device,
+                "model_dtype": model.weights,
+                "max_concurrent_requests": sum(worker.room for worker in ready),
+                "max_best_of": 1,
+                "max_stop_sequences": LIMITS.stop_strings,
+                "max_input_tokens": max(model.max_model_len - 1, 0),
+                "max_total_tokens": model.max_model_len,
+                "validation_workers": 1,
+                "max_client_batch_size": LIMITS.prompts,
+                "router": "avikam-gateway",
+                "version": self._version,
+                "sha": None,
+                "docker_label": None,
+                "attention_backend": model.attention_backend,
+                "parameters": model.parameters,
+                "vocab_size": model.vocab_size,
+                "workers_ready": len(ready),
+                "workers_known": len(self._pool),
+                "slots_total": sum(worker.slots for worker in ready),
+            }
+        )
+
+    def _cards(self) -> dict[str, dict[str, Any]]:
+        models, adapters = self._pool.models, self._pool.adapters
+        cards = {name: _card(model) for name, model in sorted(models.items())}
+        for name, adapter in sorted(adapters.items()):
+            base = models[self._catalog.base_of(name) or min(models)]
+            cards[name] = _card(base) | {
+                "id": name,
+                "parent": base.id,
+                "meta": {"digest": adapter.digest, "bytes": adapter.bytes},
+            }
+        return cards
+
+
+def _card(model: pb.ModelInfo) -> dict[str, Any]:
+    """OpenAI's four fields and what vLLM's clients look for."""
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "avikam",
+        "root": model.id,
+        "parent": None,
+        "max_model_len": model.max_model_len,
+        "meta": {
+            "parameters": model.parameters,
+            "vocab_size": model.vocab_size,
+            "weights": model.weights,
+            "digest": model.digest,
+        },
+    }

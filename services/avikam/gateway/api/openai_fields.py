@@ -1,0 +1,90 @@
+"""What OpenAI's two generation routes share: extra sampling fields, no-ops and refusals.
+
+Unknown fields pass, as clients send many; a field that would change the answer never does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from avikam.gateway.api.fields import SamplingFields, StrictBody
+from avikam.protocol.errors import invalid
+
+# Would change the answer and are not there; with the values that ask for nothing.
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "documents": ([],),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "length_penalty": (1.0, 1),
+    "logits_processors": ([],),
+    "prompt_embeds": (),
+    "structured_outputs": (),
+    "truncate_prompt_tokens": (),
+    "typical_p": (1.0, 1),
+    "use_beam_search": (False,),
+}
+
+
+class StreamOptions(StrictBody):
+    """OpenAI's ``stream_options``, and vLLM's addition."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class ResponseFormat(StrictBody):
+    """What the answer must look like."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+    def schema_wanted(self) -> dict[str, Any] | None:
+        """The JSON schema to hold to, or None for plain text."""
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return {"type": "object"}
+        schema = (self.json_schema or {}).get("schema")
+        if not isinstance(schema, dict):
+            raise invalid("response_format.json_schema.schema is required", "response_format")
+        return schema
+
+
+class OpenAIFields(SamplingFields):
+    """Fields that completions and chat share."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    model: str | None = None
+    n: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def check_stream_options(self) -> None:
+        """They mean nothing without a stream."""
+        if self.stream_options is not None and not self.stream:
+            raise invalid("stream_options goes with stream: true", "stream_options")
+
+    @property
+    def usage_wanted(self) -> bool:
+        """Whether a stream ends with a usage chunk."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def usage_always(self) -> bool:
+        """Whether every chunk has the usage so far."""
+        options = self.stream_options
+        return bool(options and options.continuous_usage_stats and options.include_usage)

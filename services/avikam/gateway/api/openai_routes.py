@@ -1,0 +1,57 @@
+"""The two generation routes that OpenAI's clients use most."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from avikam.gateway.api.chat import ChatBody, ChatDialect
+from avikam.gateway.api.completions import CompletionBody, CompletionDialect, Echo
+from avikam.gateway.api.door import Door
+from avikam.gateway.api.json_body import validate
+from avikam.gateway.http.call import call_of
+from avikam.gateway.workers.tokenizing import Tokenizing
+from avikam.protocol.requests import GenerationRequest, check_request
+from avikam.v1 import generation_pb2 as pb
+
+
+class OpenAIRoutes:
+    """Endpoints of completions and chat."""
+
+    def __init__(self, door: Door, tokenizing: Tokenizing) -> None:
+        self._door = door
+        self._tokenizing = tokenizing
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a conversation."""
+        data = await self._door.read_object(request)
+        ChatBody.check(data)
+        body = validate(ChatBody, data)
+        dialect = ChatDialect(call_of(request.scope).id, body)
+        return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+    async def completions(self, request: Request) -> Response:
+        """Continue one prompt or many."""
+        data = await self._door.read_object(request)
+        CompletionBody.check(data)
+        body = validate(CompletionBody, data)
+        asked = body.request()
+        echoes = await self._echoes(asked) if body.echo else []
+        dialect = CompletionDialect(call_of(request.scope).id, body, echoes)
+        return self._door.reply(request, asked, dialect, stream=bool(body.stream))
+
+    async def _echoes(self, asked: GenerationRequest) -> list[Echo]:
+        check_request(asked)
+        return list(await asyncio.gather(*(self._echo(prompt) for prompt in asked.prompts)))
+
+    async def _echo(self, prompt: pb.Prompt) -> Echo:
+        """The prompt's text. A text prompt's first token is its frame, which has no text."""
+        if prompt.HasField("text"):
+            return Echo(prompt.text, "")
+        ids = prompt.tokens.ids
+        whole, first = await asyncio.gather(
+            self._tokenizing.detokenize(ids), self._tokenizing.detokenize(ids[:1])
+        )
+        return Echo(whole, first)

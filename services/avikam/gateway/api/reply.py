@@ -1,0 +1,97 @@
+"""Runs a generation as an HTTP reply: whole, or streamed as it comes.
+
+Errors before the first frame are raised, so that they get their own status; a stream that has begun
+ends with its dialect's error event. The client's leaving cancels everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from avikam.gateway.api.dialect import Dialect
+from avikam.gateway.generation import Generation
+from avikam.gateway.handler import Handler, News
+from avikam.gateway.http.call import call_of
+from avikam.gateway.http.disconnect import cancelled_with_client
+from avikam.protocol.errors import ApiError
+
+# A stream that has been silent for this long says that it lives.
+_IDLE_SECONDS = 15.0
+
+
+class GenerationReply(Response):
+    """An ASGI response that does the work when it is sent."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        generation: Generation,
+        dialect: Dialect,
+        clock: Callable[[], float],
+        stream: bool,
+    ) -> None:
+        # Not Response's own __init__: there is no body and no header to prepare yet.
+        self.background = None
+        self._handler = handler
+        self._generation = generation
+        self._dialect = dialect
+        self._clock = clock
+        self._stream = stream
+        self._started = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._started = call_of(scope).started
+        async with cancelled_with_client(receive):
+            if self._stream:
+                await self._send_stream(send)
+            else:
+                await self._send_whole(send)
+
+    async def _send_whole(self, send: Send) -> None:
+        await self._handler.collect(self._generation)
+        whole = self._dialect.whole(self._generation, self._elapsed())
+        headers = [(name.encode(), value.encode()) for name, value in whole.headers.items()]
+        headers += [
+            (b"content-type", whole.media_type.encode()),
+            (b"content-length", b"%d" % len(whole.body)),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": whole.body})
+
+    async def _send_stream(self, send: Send) -> None:
+        async with aclosing(self._handler.frames(self._generation)) as news:
+            first = await anext(news)
+            headers = [
+                (b"content-type", self._dialect.stream_type.encode()),
+                (b"x-accel-buffering", b"no"),
+            ]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            end = await self._send_pieces(first, news, send)
+            await send({"type": "http.response.body", "body": end})
+
+    async def _send_pieces(
+        self, first: News, news: AsyncGenerator[News, None], send: Send
+    ) -> bytes:
+        """Send what comes; returns how the stream ends. The last words leave with the end."""
+        dialect, generation = self._dialect, self._generation
+        held = dialect.opening(generation) + dialect.piece(generation, first)
+        sent_at = self._clock()
+        try:
+            async for item in news:
+                held += dialect.piece(generation, item)
+                if not held and self._clock() - sent_at > _IDLE_SECONDS:
+                    held = dialect.idle()
+                if held and item[0].finish is None:
+                    await send({"type": "http.response.body", "body": held, "more_body": True})
+                    held = b""
+                    sent_at = self._clock()
+            return held + dialect.closing(generation, self._elapsed())
+        except ApiError as error:
+            return held + dialect.failure(error)
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started

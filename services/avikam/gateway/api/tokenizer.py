@@ -1,0 +1,144 @@
+"""``/tokenize``, ``/detokenize`` and ``/tokenizer_info``, in the shapes of vLLM, TGI and llama.cpp.
+
+With these three, lm-eval needs no tokenizer of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from avikam.gateway.api.chat_messages import turns
+from avikam.gateway.api.door import Door
+from avikam.gateway.api.fields import StrictBody, token_id
+from avikam.gateway.api.json_body import parse_object, validate
+from avikam.gateway.api.protobuf import parse_message
+from avikam.gateway.http.body import PROTOBUF, BodyKind
+from avikam.gateway.workers.pool import Pool
+from avikam.gateway.workers.tokenizing import Tokenizing
+from avikam.protocol.errors import invalid
+from avikam.protocol.limits import LIMITS
+from avikam.protocol.requests import check_prompt
+from avikam.protocol.wire import chat_prompt, text_prompt
+from avikam.v1 import generation_pb2 as pb
+from avikam.v1 import inference_pb2, worker_pb2
+
+
+class TokenizeBody(StrictBody):
+    """One of prompt (vLLM), messages (vLLM), inputs (TGI) or content (llama.cpp)."""
+
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    inputs: str | None = None
+    content: str | None = None
+    model: str | None = None
+    add_special_tokens: bool | None = Field(default=None, description="The prompt's frame too.")
+    return_token_strs: bool | None = None
+
+    def form(self) -> str:
+        """Which of the four was given."""
+        forms = ("prompt", "messages", "inputs", "content")
+        given = [name for name in forms if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise invalid("send one of prompt, messages, inputs or content", "prompt")
+        return given[0]
+
+    def as_prompt(self) -> pb.Prompt:
+        """What to tokenize."""
+        if self.messages is not None:
+            return chat_prompt(turns(self.messages))
+        return text_prompt(self.prompt or self.inputs or self.content or "")
+
+    def framed(self, form: str) -> bool:
+        """Whether the frame is wanted: by default vLLM and TGI add it, llama.cpp does not."""
+        return form != "content" if self.add_special_tokens is None else self.add_special_tokens
+
+
+class DetokenizeBody(StrictBody):
+    """The ids to write out."""
+
+    tokens: list[int]
+    model: str | None = None
+
+
+class TokenizerRoutes:
+    """Endpoints about text and ids; workers answer, for they have the tokenizer."""
+
+    def __init__(self, door: Door, tokenizing: Tokenizing, pool: Pool) -> None:
+        self._door = door
+        self._tokenizing = tokenizing
+        self._pool = pool
+
+    async def tokenize(self, request: Request) -> Response:
+        """Ids of a text or a conversation."""
+        kind, body = await self._door.read(request, protobuf=True)
+        if kind is BodyKind.PROTOBUF:
+            return await self._tokenize_message(body)
+        return await self._tokenize_json(validate(TokenizeBody, parse_object(body)))
+
+    async def detokenize(self, request: Request) -> Response:
+        """Text of ids."""
+        body = validate(DetokenizeBody, await self._door.read_object(request))
+        if len(body.tokens) > LIMITS.tokenize_chars:
+            raise invalid(f"{len(body.tokens)} tokens, at most {LIMITS.tokenize_chars}", "tokens")
+        ids = [token_id(token, "tokens") for token in body.tokens]
+        text = await self._tokenizing.detokenize(ids) if ids else ""
+        return JSONResponse({"prompt": text, "content": text})
+
+    async def tokenizer_info(self, request: Request) -> Response:
+        """The special tokens, as in a ``tokenizer_config.json``."""
+        marks = await self._tokenizing.marks()
+        models = self._pool.models
+        length = models[min(models)].max_model_len if models else 0
+        return JSONResponse(
+            {
+                "tokenizer_class": "SentencePieceTokenizer",
+                "bos_token": marks.begin,
+                "eos_token": marks.end,
+                "add_bos_token": True,
+                "model_max_length": length,
+                "chat_template": None,
+            }
+        )
+
+    async def _tokenize_json(self, body: TokenizeBody) -> Response:
+        form = body.form()
+        prompt = body.as_prompt()
+        if prompt.HasField("text") and not prompt.text:
+            reply = worker_pb2.TokenizeResponse()
+        else:
+            check_prompt(prompt)
+            reply = await self._tokenizing.tokenize(prompt, body.framed(form))
+        if form == "inputs":
+            return JSONResponse(_tgi_tokens(reply))
+        return JSONResponse(
+            {
+                "count": len(reply.token_ids),
+                "max_model_len": reply.max_model_len,
+                "tokens": list(reply.token_ids),
+                "token_strs": list(reply.pieces) if body.return_token_strs else None,
+            }
+        )
+
+    async def _tokenize_message(self, body: bytes) -> Response:
+        message = parse_message(inference_pb2.TextTokenizeRequest, body)
+        check_prompt(message.prompt)
+        framed = message.add_special_tokens if message.HasField("add_special_tokens") else True
+        reply = await self._tokenizing.tokenize(message.prompt, framed)
+        answer = inference_pb2.TextTokenizeResponse(
+            token_ids=reply.token_ids, pieces=reply.pieces, max_model_len=reply.max_model_len
+        )
+        return Response(answer.SerializeToString(), media_type=PROTOBUF)
+
+
+def _tgi_tokens(reply: worker_pb2.TokenizeResponse) -> list[dict[str, Any]]:
+    """TGI's list; offsets count the pieces' characters."""
+    tokens, start = [], 0
+    for identifier, piece in zip(reply.token_ids, reply.pieces, strict=True):
+        stop = start + len(piece)
+        tokens.append({"id": identifier, "text": piece, "start": start, "stop": stop})
+        start = stop
+    return tokens

@@ -1,0 +1,166 @@
+"""The gateway's parts, put together: one object graph, and the ASGI application on top of it.
+
+Edge ─► Guard ─► FastLane ─► FastAPI
+id,     sizes,   the busy    all routes,
+errors  hosts    routes      documentation
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Coroutine
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from avikam import __version__
+from avikam.gateway.admission.admission import Admission, AdmissionLimits
+from avikam.gateway.api.chat import ChatBody
+from avikam.gateway.api.completions import CompletionBody
+from avikam.gateway.api.door import Door
+from avikam.gateway.api.generate import GenerateBody
+from avikam.gateway.api.generate_routes import GenerateRoutes
+from avikam.gateway.api.models import ModelRoutes
+from avikam.gateway.api.openai_routes import OpenAIRoutes
+from avikam.gateway.api.operations import OperationRoutes
+from avikam.gateway.api.tgi import TgiBody
+from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
+from avikam.gateway.drain import Drain
+from avikam.gateway.handler import Handler
+from avikam.gateway.http.edge import Edge
+from avikam.gateway.http.fast_lane import FastLane
+from avikam.gateway.http.guard import Guard
+from avikam.gateway.http.routes import Route, framework
+from avikam.gateway.metrics import GatewayMetrics
+from avikam.gateway.resilience.breaker import POOL_RULES, Breaker
+from avikam.gateway.resilience.retry_budget import RetryBudget
+from avikam.gateway.resilience.retry_policy import RetryPolicy, RetryRules
+from avikam.gateway.resilience.watchdog import Watchdog
+from avikam.gateway.routing.policies import POLICIES
+from avikam.gateway.sequence_runner import SequenceRunner
+from avikam.gateway.settings import GatewaySettings
+from avikam.gateway.workers.catalog import Catalog
+from avikam.gateway.workers.discovery import Discovery
+from avikam.gateway.workers.pool import Pool
+from avikam.gateway.workers.tokenizing import Tokenizing
+
+# Probes are never shed, and their successes are not worth a log line.
+PROBES = frozenset({"/livez", "/readyz", "/health"})
+
+
+class Gateway:
+    """Everything behind the listeners, made from settings. Needs a running event loop."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        clock, rng = time.monotonic, random.Random()
+        self.settings = settings
+        self.drain = Drain()
+        self.metrics = GatewayMetrics()
+        self.pool = Pool(POLICIES[settings.routing], clock, rng, self.metrics.note_breaker)
+        self.admission = Admission(lambda: self.pool.room, _admission_limits(settings), clock)
+        self.budget = RetryBudget(clock, settings.retry_budget)
+        self._discovery = Discovery(self.pool, settings.workers, settings.discovery_seconds, rng)
+        self._watchdog = Watchdog(clock, settings.heartbeat_seconds)
+        catalog = Catalog(
+            self.pool, clock, settings.first_worker_seconds, settings.lenient_model_name
+        )
+        policy = RetryPolicy(
+            RetryRules(settings.retries, settings.retry_pause_seconds, resumes=settings.resumes),
+            self.budget,
+            lambda: self.pool.half_died,
+            clock,
+            rng,
+        )
+        runner = SequenceRunner(
+            self.pool,
+            self.admission,
+            policy,
+            self._watchdog,
+            self.metrics,
+            clock,
+            settings.first_worker_seconds,
+        )
+        breaker = Breaker(
+            POOL_RULES, clock, rng, lambda state: self.metrics.note_breaker("pool", state)
+        )
+        self.handler = Handler(
+            catalog, runner, breaker, self.budget, rng, settings.batch_concurrency
+        )
+        self.tokenizing = Tokenizing(self.pool)
+        self.catalog = catalog
+        self.door = Door(self.handler, settings, clock)
+        self.asgi = self._application(clock)
+
+    def background(self) -> list[Coroutine[None, None, None]]:
+        """What runs beside the listeners as long as they do."""
+        return [self._discovery.run(), self._watchdog.run(), self._let_in()]
+
+    async def _let_in(self) -> None:
+        """Start waiting sequences when workers come or get room."""
+        while True:
+            await self.pool.wait_for_change(0.25)
+            self.admission.let_in()
+
+    def _application(self, clock: Callable[[], float]) -> ASGIApp:
+        routes = self._routes()
+        app: ASGIApp = framework(routes, __version__, self.settings.docs)
+        busy = {r.path: r.endpoint for r in routes if r.stream and r.method == "POST"}
+        app = FastLane(app, busy)
+        app = Guard(app, self.metrics, self.settings.max_requests, PROBES)
+        return Edge(app, self.metrics, clock, PROBES, self.settings.access_log)
+
+    def _routes(self) -> list[Route]:
+        generate = GenerateRoutes(self.door)
+        openai = OpenAIRoutes(self.door, self.tokenizing)
+        models = ModelRoutes(self.pool, self.catalog, __version__)
+        tokenizer = TokenizerRoutes(self.door, self.tokenizing, self.pool)
+        operations = OperationRoutes(
+            self.pool, self.drain, self.metrics, self._refresh_metrics, __version__
+        )
+        own = (GenerateBody, TgiBody)
+        routes = [
+            Route("POST", "/generate", generate.generate, own, stream=True, protobuf=True),
+            Route("POST", "/generate_stream", generate.stream, own, stream=True, protobuf=True),
+            Route("POST", "/v1/completions", openai.completions, (CompletionBody,), stream=True),
+            Route("POST", "/v1/chat/completions", openai.chat, (ChatBody,), stream=True),
+            Route("GET", "/v1/models", models.list_models),
+            Route("GET", "/v1/models/{model:path}", models.get_model),
+            Route("POST", "/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),
+            Route("POST", "/detokenize", tokenizer.detokenize, (DetokenizeBody,)),
+            Route("GET", "/tokenizer_info", tokenizer.tokenizer_info),
+            Route("GET", "/info", models.info),
+            Route("GET", "/version", operations.version),
+            Route("GET", "/livez", operations.livez),
+            Route("GET", "/readyz", operations.readyz),
+            Route("GET", "/health", operations.readyz),
+            Route("POST", "/", generate.root, (TgiBody,), stream=True),
+        ]
+        if self.settings.metrics_port is None:
+            routes.append(Route("GET", "/metrics", operations.metrics))
+        return [Route("GET", "/", _index(routes)), *routes]
+
+    def _refresh_metrics(self) -> None:
+        """Gauges that are cheaper to read than to keep."""
+        self.metrics.workers_known.set(len(self.pool))
+        self.metrics.workers_ready.set(len(self.pool.ready))
+        self.metrics.running.set(self.admission.running)
+        self.metrics.queue_depth.set(self.admission.waiting)
+        self.metrics.retry_budget.set(self.budget.remaining)
+
+
+def _index(routes: list[Route]) -> Callable[[Request], Coroutine[None, None, Response]]:
+    listed = [{"method": r.method, "path": r.path, "does": r.summary} for r in routes]
+
+    async def index(request: Request) -> Response:
+        """List the routes."""
+        return JSONResponse({"name": "avikam", "version": __version__, "routes": listed})
+
+    return index
+
+
+def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:
+    return AdmissionLimits(
+        settings.queue_requests, settings.queue_tokens, settings.first_worker_seconds
+    )

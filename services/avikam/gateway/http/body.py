@@ -1,0 +1,112 @@
+"""Request bodies: what kind they are and how big they may be, decided before they are parsed.
+
+JSON      up to 1 MiB      also without a content type, and with curl's default one
+protobuf  up to 64 MiB     on the routes of our own messages
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from enum import Enum
+
+from starlette.requests import Request
+
+from avikam.gateway.http.disconnect import ClientGoneError
+from avikam.protocol.errors import ApiError
+from avikam.protocol.limits import LIMITS
+
+PROTOBUF = "application/x-protobuf"
+_PROTOBUF_TYPES = frozenset({PROTOBUF, "application/protobuf"})
+# Bytes per second below which a client holds its connection for too long.
+_SLOWEST = 64 * 1024
+_FORM = "application/x-www-form-urlencoded"
+
+
+class BodyKind(Enum):
+    """How to parse a body."""
+
+    JSON = "json"
+    PROTOBUF = "protobuf"
+
+
+def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
+    """The kind of the request's body; 415 for what the route does not read.
+
+    curl sends ``-d`` as a form. A form from a page of another site must not pass for JSON, so the
+    form type is taken only without an ``Origin``.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise _unsupported("content-encoding must be identity; send the body uncompressed")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in ("", "application/json") or media_type.endswith("+json"):
+        return BodyKind.JSON
+    if media_type == _FORM and "origin" not in request.headers:
+        return BodyKind.JSON
+    if protobuf and media_type in _PROTOBUF_TYPES:
+        return BodyKind.PROTOBUF
+    accepted = f"application/json or {PROTOBUF}" if protobuf else "application/json"
+    raise _unsupported(f"content-type must be {accepted}")
+
+
+async def read_body(request: Request, kind: BodyKind, seconds: float) -> bytes:
+    """The whole body; 413 as soon as it is known to be too big, 408 when it does not come.
+
+    ``seconds`` is what a client may take besides what its bytes need at the slowest fair pace.
+    """
+    limit = LIMITS.json_body_bytes if kind is BodyKind.JSON else LIMITS.protobuf_body_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large(kind, limit)
+    body = b""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    try:
+        async with asyncio.timeout_at(start + seconds) as timer:
+            async for chunk in _chunks(request):
+                body = body + chunk if body else chunk
+                if len(body) > limit:
+                    raise too_large(kind, limit)
+                timer.reschedule(start + seconds + len(body) / _SLOWEST)
+    except TimeoutError:
+        raise too_slow() from None
+    return body
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        more = message.get("more_body", False)
+        if chunk := message.get("body", b""):
+            yield chunk
+
+
+def too_large(kind: BodyKind, limit: int) -> ApiError:
+    """413. What is too big for JSON may fit as protobuf."""
+    hint = "Split the request."
+    if kind is BodyKind.JSON:
+        most = LIMITS.protobuf_body_bytes
+        hint = f"Send it to /generate as {PROTOBUF}, which may have {most} bytes."
+    return ApiError(
+        413,
+        f"The body is larger than {limit} bytes. {hint}",
+        "body_too_large",
+        headers={"connection": "close"},
+    )
+
+
+def too_slow() -> ApiError:
+    """408: the client stopped sending."""
+    return ApiError(
+        408,
+        "The body did not arrive in time; send the request again.",
+        "body_timeout",
+        headers={"connection": "close"},
+    )
+
+
+def _unsupported(message: str) -> ApiError:
+    return ApiError(415, message, "unsupported_media_type")

@@ -1,0 +1,125 @@
+"""The outermost layer: gives a request its id, lets no exception out, measures and logs.
+
+Nothing of a request's body, key or query reaches a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from avikam.gateway.http.call import Call, put_call, request_id
+from avikam.gateway.http.disconnect import ClientGoneError
+from avikam.gateway.http.errors import error_response, internal_error
+from avikam.gateway.metrics import GatewayMetrics
+from avikam.protocol.errors import ApiError
+
+_log = logging.getLogger(__name__)
+_access = logging.getLogger("avikam.access")
+
+_SLASHES = re.compile("/+")
+# Nobody waits for this status: the client has left.
+CLIENT_GONE = 499
+_FIXED_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class Edge:
+    """ASGI middleware; see the module."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float],
+        quiet: frozenset[str],
+        log_all: bool,
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._quiet = quiet
+        self._log_all = log_all
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        if "//" in path or path.endswith("/"):
+            # Clients join base addresses carelessly: /v1//models, /v1/models/.
+            scope["path"] = _SLASHES.sub("/", path).rstrip("/") or "/"
+        call = Call(request_id(scope["headers"]), self._clock())
+        put_call(scope, call)
+        reply = _Reply(call, send, self._clock)
+        self._metrics.in_flight.inc()
+        try:
+            await self._serve(scope, receive, reply)
+        finally:
+            self._metrics.in_flight.dec()
+            self._account(call, scope)
+
+    async def _serve(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        call = reply.call
+        try:
+            await self._app(scope, receive, reply.send)
+        except ClientGoneError:
+            call.status = CLIENT_GONE
+        except ApiError as error:
+            await self._reply_error(error, scope, receive, reply)
+        except Exception as error:
+            # The exception's own text may quote the request: only its type and place are logged.
+            places = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("%s\n%s", type(error).__name__, places, extra={"request_id": call.id})
+            await self._reply_error(internal_error(), scope, receive, reply)
+
+    async def _reply_error(
+        self, error: ApiError, scope: Scope, receive: Receive, reply: _Reply
+    ) -> None:
+        if reply.call.status:
+            # Half a reply is out. Ending without its last chunk is what tells the client.
+            raise ConnectionAbortedError(error.code)
+        await error_response(error, scope["path"])(scope, receive, reply.send)
+
+    def _account(self, call: Call, scope: Scope) -> None:
+        elapsed = self._clock() - call.started
+        self._metrics.count_request(call.route, call.status, elapsed)
+        if (self._log_all or call.status >= 400) and scope["path"] not in self._quiet:
+            fields = {
+                "request_id": call.id,
+                "route": call.route,
+                "status": call.status,
+                "ms": round(elapsed * 1000, 1),
+                "tenant": call.tenant,
+            }
+            _access.info("%s", scope["method"], extra=fields)
+
+
+class _Reply:
+    """Adds the headers that every reply has, and notes its status."""
+
+    __slots__ = ("_clock", "_send", "call")
+
+    def __init__(self, call: Call, send: Send, clock: Callable[[], float]) -> None:
+        self.call = call
+        self._send = send
+        self._clock = clock
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            call = self.call
+            call.status = message["status"]
+            waited = (self._clock() - call.started) * 1000
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", call.id.encode("ascii")),
+                (b"server-timing", b"gateway;dur=%.1f" % waited),
+                *_FIXED_HEADERS,
+            ]
+        await self._send(message)

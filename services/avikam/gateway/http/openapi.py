@@ -1,0 +1,75 @@
+"""The OpenAPI document: FastAPI's skeleton, with the bodies and replies that endpoints read raw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+if TYPE_CHECKING:
+    from avikam.gateway.http.routes import Route
+
+_SCHEMAS = "#/components/schemas/"
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+
+
+def operation(route: Route) -> dict[str, Any]:
+    """What FastAPI cannot see of a route that reads its body itself."""
+    content: dict[str, Any] = {"application/json": {"schema": {}}}
+    if route.stream:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    if route.protobuf:
+        content["application/x-protobuf"] = {"schema": {"type": "string", "format": "binary"}}
+    reply = {"description": route.summary, "content": content}
+    error = {
+        "description": "An error, in OpenAI's envelope.",
+        "content": {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}},
+    }
+    extra: dict[str, Any] = {"responses": {"200": reply, "4XX": error, "5XX": error}}
+    if route.bodies:
+        extra["requestBody"] = {"required": True, "content": _request_content(route)}
+    return extra
+
+
+def _request_content(route: Route) -> dict[str, Any]:
+    references = [{"$ref": _SCHEMAS + body.__name__} for body in route.bodies]
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if route.protobuf:
+        content["application/x-protobuf"] = {"schema": {"type": "string", "format": "binary"}}
+    return content
+
+
+def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
+    """The whole document, made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        bodies = {body for route in routes for body in route.bodies}
+        _, models = models_json_schema(
+            [(body, "validation") for body in sorted(bodies, key=lambda body: body.__name__)],
+            ref_template=_SCHEMAS + "{model}",
+        )
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= models.get("$defs", {}) | {"Error": _ERROR}
+        app.openapi_schema = schema
+    return app.openapi_schema

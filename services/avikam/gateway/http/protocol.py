@@ -1,0 +1,106 @@
+"""uvicorn's HTTP/1.1 protocol with the clocks and counts it lacks.
+
+connection ─► first byte ─► headers complete      within header_timeout, or it is closed
+write buffer full ─► client reads again           within slow_client, or it is aborted
+too many connections, of all or of one address    closed at once
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from avikam.protocol.errors import ApiError
+
+
+@dataclass(slots=True)
+class ConnectionLimits:
+    """Bounds of a listener, and how many connections each address has. Times are seconds."""
+
+    connections: int
+    per_client: int
+    header_seconds: float
+    slow_client_seconds: float
+    by_client: Counter[str] = field(default_factory=Counter)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """See the module. Subclasses are bound to their listener's limits."""
+
+    limits: ConnectionLimits
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        limits = self.limits
+        self._address = self.client[0] if self.client else ""
+        limits.by_client[self._address] += 1
+        if (
+            len(self.connections) > limits.connections
+            or limits.by_client[self._address] > limits.per_client
+        ):
+            self.transport.abort()
+            return
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        by_client = self.limits.by_client
+        by_client[self._address] -= 1
+        if not by_client[self._address]:
+            del by_client[self._address]
+        for timer in (self._header_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._header_timer is None:
+            self._expect_headers()
+
+    def on_headers_complete(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(
+            self.limits.slow_client_seconds, self.transport.abort
+        )
+
+    def resume_writing(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        error = ApiError(400, "The request is not valid HTTP/1.1.", "invalid_http")
+        body = orjson.dumps(error.envelope())
+        self.transport.write(
+            STATUS_LINE[400]
+            + b"content-type: application/json\r\nconnection: close\r\n"
+            + b"content-length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        self.transport.close()
+
+    def _expect_headers(self) -> None:
+        self._header_timer = self.loop.call_later(self.limits.header_seconds, self.transport.close)
+
+
+def guarded_protocol(limits: ConnectionLimits) -> type[GuardedProtocol]:
+    """A protocol class for uvicorn's ``http`` option, bound to one listener's limits."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})

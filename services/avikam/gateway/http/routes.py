@@ -1,0 +1,115 @@
+"""The route table, and FastAPI made from it.
+
+Every route is declared once: its path, its endpoint, what it reads. From the table come the
+framework's routes, the OpenAPI document, the index at ``/`` and the answers to wrong paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from avikam.gateway.http.call import call_of
+from avikam.gateway.http.errors import error_response
+from avikam.gateway.http.not_found import method_not_allowed, not_found
+from avikam.gateway.http.openapi import document, operation
+from avikam.protocol.errors import ApiError
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and method. ``bodies`` are the models it reads; ``stream`` that it may stream."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    bodies: tuple[type[BaseModel], ...] = ()
+    stream: bool = False
+    protobuf: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The endpoint's own words."""
+        return (self.endpoint.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def framework(routes: Sequence[Route], version: str, docs: bool) -> FastAPI:
+    """A FastAPI application with all routes, HEAD wherever there is GET, and our errors."""
+    about: dict[str, Any] = {
+        "title": "Avikam",
+        "version": version,
+        "summary": "Inference for Avikam1, a bilingual French/English language model.",
+        "redirect_slashes": False,
+    }
+    if docs:
+        app = FastAPIOffline(docs_url="/docs", redoc_url=None, **about)
+        app.openapi = lambda: document(app, routes)  # type: ignore[method-assign]
+    else:
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, **about)
+    for route in routes:
+        _add(app, route)
+    _add_errors(app, routes)
+    return app
+
+
+def _add(app: FastAPI, route: Route) -> None:
+    endpoint = _labelled(route)
+    app.add_api_route(
+        route.path,
+        endpoint,
+        methods=[route.method],
+        summary=route.summary,
+        openapi_extra=operation(route),
+    )
+    if route.method == "GET":
+        app.add_api_route(route.path, endpoint, methods=["HEAD"], include_in_schema=False)
+
+
+def _labelled(route: Route) -> Endpoint:
+    """The endpoint, noting which route it is for the metrics."""
+
+    async def labelled(request: Request) -> Response:
+        call_of(request.scope).route = route.path
+        return await route.endpoint(request)
+
+    return labelled
+
+
+def _add_errors(app: FastAPI, routes: Sequence[Route]) -> None:
+    """No reply in the framework's own words."""
+
+    async def api_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, ApiError):
+            raise error
+        return error_response(error, request.scope["path"])
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        path, method = request.scope["path"], request.scope["method"]
+        allowed = allowed_methods(routes, path)
+        if isinstance(error, HTTPException) and error.status_code == 405 and allowed:
+            return error_response(method_not_allowed(method, path, allowed), path)
+        return error_response(not_found(path, {route.path for route in routes}), path)
+
+    app.add_exception_handler(ApiError, api_error)
+    app.add_exception_handler(HTTPException, http_error)
+
+
+def allowed_methods(routes: Sequence[Route], path: str) -> set[str]:
+    """Methods that some route with this path takes."""
+    methods = {route.method for route in routes if _matches(route.path, path)}
+    return methods | ({"HEAD"} if "GET" in methods else set())
+
+
+def _matches(declared: str, path: str) -> bool:
+    fixed, parameter, _ = declared.partition("{")
+    return path.startswith(fixed) and len(path) > len(fixed) if parameter else path == declared

@@ -1,0 +1,203 @@
+"""The gateway as a server: listens, serves, drains.
+
+start ──► serve ──► drain: unready, accept on ──► finish ──► stop
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from wsgiref.simple_server import WSGIServer
+
+import uvicorn
+import uvloop
+from prometheus_client import start_http_server
+
+from avikam.gateway.app import Gateway
+from avikam.gateway.http.protocol import ConnectionLimits, guarded_protocol
+from avikam.gateway.settings import GatewaySettings
+from avikam.gateway.workers.discovery import AddressError
+from avikam.protocol.logging import configure_logging
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+
+
+class StartError(Exception):
+    """The gateway cannot start; the message is one line for the operator."""
+
+
+class _Listener(uvicorn.Server):
+    """uvicorn without its own idea of signals: the gateway drains by its own rules."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class GatewayServer:
+    """One gateway behind its listeners. Usable in a process of its own and inside a test."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self.port = 0
+        self._metrics_server: WSGIServer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """Where the REST API is."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen and look for workers. Raises :class:`StartError`."""
+        _check_exposure(self.settings)
+        listening = _listen(self.settings.host, self.settings.http_port)
+        self.port = int(listening.getsockname()[1])
+        try:
+            self.gateway = Gateway(self.settings)
+            self._start_metrics()
+        except AddressError as error:
+            listening.close()
+            raise StartError(f"cannot use its settings: {error}") from error
+        except StartError:
+            listening.close()
+            raise
+        self._http = _Listener(self._http_config())
+        work = [*self.gateway.background(), self._http.serve(sockets=[listening])]
+        self._tasks = [asyncio.create_task(each) for each in work]
+        while not self._http.started:  # noqa: ASYNC110 - uvicorn tells in no other way
+            await asyncio.sleep(0.005)
+
+    async def drain(self) -> None:
+        """Be unready, accept on a while, then let requests finish."""
+        drain = self.gateway.drain
+        drain.signal()
+        await drain.notice(self.settings.drain_notice_seconds)
+        self._http.should_exit = True
+        finished = asyncio.create_task(self._finished())
+        hurried = asyncio.create_task(drain.notice(self.settings.drain_seconds))
+        await asyncio.wait({finished, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (finished, hurried):
+            task.cancel()
+
+    async def stop(self) -> None:
+        """End everything now; requests that still run are cut."""
+        if not self._tasks:
+            return
+        self._http.should_exit = self._http.force_exit = True
+        serving, *background = reversed(self._tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await asyncio.shield(serving)
+        for task in (serving, *background):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.shutdown)
+
+    async def _finished(self) -> None:
+        """Until the listener has served its last request."""
+        await asyncio.shield(self._tasks[-1])
+
+    def _http_config(self) -> uvicorn.Config:
+        settings = self.settings
+        limits = ConnectionLimits(
+            settings.max_connections,
+            settings.max_connections_per_client,
+            settings.header_timeout_seconds,
+            settings.slow_client_seconds,
+        )
+        return uvicorn.Config(
+            self.gateway.asgi,
+            http=guarded_protocol(limits),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+        )
+
+    def _start_metrics(self) -> None:
+        host, port = self.settings.host, self.settings.metrics_port
+        if port is None:
+            return
+        try:
+            registry = self.gateway.metrics.registry
+            self._metrics_server, _ = start_http_server(port, host, registry)
+        except OSError as error:
+            raise StartError(f"cannot serve metrics on {host}:{port}: {error.strerror}") from error
+
+
+def _check_exposure(settings: GatewaySettings) -> None:
+    """Without keys, only this machine may ask."""
+    if settings.keys is None and not _is_loopback(settings.host):
+        raise StartError(
+            f"cannot listen on {settings.host} without a key file: anybody could use it. "
+            "Set keys, or listen on 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def run(settings: GatewaySettings) -> int:
+    """Serve until told to stop; returns the exit code.
+
+    0: drained after SIGTERM or SIGINT (a second signal cuts what still runs). 2: it could not
+    start (busy port, unusable settings).
+    """
+    configure_logging(settings)
+    try:
+        uvloop.run(_serve(settings))
+    except StartError as error:
+        print(f"error: the gateway {error}", file=sys.stderr)  # noqa: T201 - the operator's one line
+        return 2
+    return 0
+
+
+async def _serve(settings: GatewaySettings) -> None:
+    server = GatewayServer(settings)
+    await server.start()
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _received, server, told)
+    _log.info("listening on %s:%d", settings.host, server.port)
+    try:
+        await told.wait()
+        _log.info("draining")
+        await server.drain()
+    finally:
+        await server.stop()
+
+
+def _received(server: GatewayServer, told: asyncio.Event) -> None:
+    """The first signal begins the drain; every further one hurries it."""
+    if told.is_set():
+        server.gateway.drain.signal()
+    told.set()

@@ -1,0 +1,69 @@
+"""Tokenizer calls on some ready worker: all of them speak alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from avikam.gateway.resilience.failures import AttemptError, diagnose, no_worker_ready
+from avikam.gateway.workers.pool import Pool
+from avikam.protocol.wire import chat_prompt
+from avikam.v1 import generation_pb2 as pb
+from avikam.v1 import worker_pb2
+from avikam.v1.worker_pb2_grpc import WorkerServiceStub
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Special tokens, as text."""
+
+    begin: str
+    end: str
+
+
+class Tokenizing:
+    """Tokenize and detokenize; a worker that fails is replaced once by another."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def tokenize(
+        self, prompt: pb.Prompt, add_special_tokens: bool
+    ) -> worker_pb2.TokenizeResponse:
+        """Ids and pieces of a prompt."""
+        request = worker_pb2.TokenizeRequest(prompt=prompt, add_special_tokens=add_special_tokens)
+        reply: worker_pb2.TokenizeResponse = await self._call(lambda stub: stub.Tokenize, request)
+        return reply
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of ids."""
+        request = worker_pb2.DetokenizeRequest(token_ids=ids)
+        reply: worker_pb2.DetokenizeResponse = await self._call(
+            lambda stub: stub.Detokenize, request
+        )
+        return reply.text
+
+    async def marks(self) -> Marks:
+        """The tokens that begin and end a turn, as the frame of a conversation shows them.
+
+        ``<s> <|user|> ... </s> <|assistant|>``
+        """
+        framed = await self.tokenize(chat_prompt([("user", ".")]), add_special_tokens=True)
+        return Marks(begin=framed.pieces[0], end=framed.pieces[-2])
+
+    async def _call(self, method: Callable[[WorkerServiceStub], Any], request: Any) -> Any:
+        last = no_worker_ready()
+        for worker in sorted(self._pool.ready, key=lambda worker: worker.sequences)[:2]:
+            try:
+                return await method(worker.stub)(request, timeout=_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                problem = diagnose(error, accepted=False)
+                if not isinstance(problem, AttemptError):
+                    raise problem from None
+                last = problem.error
+        raise last
