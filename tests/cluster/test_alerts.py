@@ -75,6 +75,12 @@ def test_no_runbook_is_left_without_an_alert() -> None:
     assert pages == set(alerts())
 
 
+def test_the_page_about_monitoring_lists_every_alert() -> None:
+    page = (ROOT / "docs" / "operations" / "monitoring.md").read_text()
+    for name, rule in alerts().items():
+        assert f"| [{name}](runbooks/{name}.md) | {rule['labels']['severity']} |" in page
+
+
 @pytest.mark.parametrize(
     ("severity", "receiver"), [("critical", "pager"), ("warning", "chat"), ("none", "chat")]
 )
