@@ -6,8 +6,9 @@ Labels are bounded: routes, outcomes and worker addresses, never clients or requ
 
 from __future__ import annotations
 
-from avikam.gateway.resilience.breaker import State
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from avikam.gateway.resilience.breaker import State
 
 # fmt: off
 LATENCY_BUCKETS = (

@@ -44,15 +44,24 @@ def _sampling_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiEr
         yield invalid("top_p is 0, must be above 0 (1 keeps every token)", "top_p")
     yield from _count_problems(params, limits)
     yield from _stop_problems(params, limits)
+    yield from _token_problems(params, limits)
+    yield from _grammar_problems(params, limits)
+
+
+def _token_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiError]:
     for name in ("logit_bias", "stop_token_ids"):
         for token in getattr(params, name):
             if not 0 <= token <= limits.token_id:
-                yield invalid(f"{name} names token {shown(token)}, ids are 0..{limits.token_id}", name)
+                allowed = f"ids are 0..{limits.token_id}"
+                yield invalid(f"{name} names token {shown(token)}, {allowed}", name)
     for token, bias in params.logit_bias.items():
         if not -100 <= bias <= 100:
             yield invalid(
                 f"logit_bias of {token} is {shown(bias)}, must be in -100..100", "logit_bias"
             )
+
+
+def _grammar_problems(params: SamplingParams, limits: Limits) -> Iterable[ApiError]:
     if params.json_schema is not None and params.regex is not None:
         yield invalid("json_schema and regex are both given; send one of them", "grammar")
     for name in ("json_schema", "regex"):
