@@ -33,7 +33,8 @@ async def slow_worker() -> AsyncIterator[RunningWorker]:
 def is_empty(worker: RunningWorker) -> bool:
     """No slot taken, nobody waiting, no stream open."""
     stats = worker.engine.stats()
-    return not (stats.slots_used or stats.waiting or stats.load_tokens or len(worker.server.streams))
+    held = stats.slots_used or stats.waiting or stats.load_tokens
+    return not (held or len(worker.server.streams))
 
 
 async def test_a_cancelled_stream_frees_its_slot(slow_worker: RunningWorker) -> None:
@@ -105,9 +106,7 @@ async def test_a_deadline_in_the_queue_ends_the_wait(slow_worker: RunningWorker)
 
 async def test_a_thousand_clients_that_disconnect_anywhere_leave_nothing_behind() -> None:
     chance = random.Random(11)
-    async with running_worker(
-        plan="ttft=5ms,tpot=1ms", slots=32, queue_requests=1000
-    ) as worker:
+    async with running_worker(plan="ttft=5ms,tpot=1ms", slots=32, queue_requests=1000) as worker:
         await generate(worker.stub, max_tokens=3)
         tasks = _task_names()
 

@@ -92,9 +92,7 @@ async def test_what_outlives_the_drain_is_handed_over_and_resumes_elsewhere() ->
 
             said = stream.answer
             assert 10 < len(said.tokens) < length
-            rest = await generate(
-                staying.stub, max_tokens=length, seed=seed, generated=said.tokens
-            )
+            rest = await generate(staying.stub, max_tokens=length, seed=seed, generated=said.tokens)
             assert said.tokens + rest.tokens == fake_text.answer(seed, 0, length)
             assert said.text + rest.text == fake_text.decode(fake_text.answer(seed, 0, length))
 

@@ -40,7 +40,8 @@ async def test_a_busy_port_is_one_line_and_exit_code_2() -> None:
         code, errors = await failed_start(fake_settings(port=port))
 
     assert code == 2
-    assert errors == f"error: the worker cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    address = f"127.0.0.1:{port}"
+    assert errors == f"error: the worker cannot listen on {address}: Address already in use\n"
 
 
 async def test_a_second_worker_does_not_share_the_port() -> None:
@@ -99,6 +100,6 @@ async def test_an_engine_that_cannot_be_built_stops_the_start() -> None:
 
     server = WorkerServer(fake_settings(), broken)
     await server.start()
-    with pytest.raises(StartError, match="cannot load the engine: config.json is not a model"):
+    with pytest.raises(StartError, match=r"cannot load the engine: config\.json is not a model"):
         await server.load()
     await server.stop()

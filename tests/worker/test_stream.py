@@ -68,7 +68,8 @@ async def test_a_stream_without_tokens_beats_with_the_engines_steps() -> None:
 
     steps = [frame.engine_step for frame in answer.heartbeats]
     assert len(steps) == 2
-    assert answer.accepted and answer.frames[0].engine_step < steps[0] < steps[1]
+    assert answer.accepted
+    assert answer.frames[0].engine_step < steps[0] < steps[1]
 
 
 async def test_the_heartbeat_of_a_stuck_engine_stands_still() -> None:

@@ -31,7 +31,7 @@ def engine(
     streams: Annotated[str, typer.Option(help="Numbers of streams, by commas.")] = "1,4,16,32",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,
     seconds: Annotated[float, typer.Option(help="Seconds per figure.")] = 2.0,
-    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("build/bench/engine.json"),
+    out: Annotated[Path, typer.Option(help="JSON to write.")] = Path("build/bench/engine.json"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tokens per second of prefill and of decoding, and what context costs."""

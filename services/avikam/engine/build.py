@@ -68,7 +68,8 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     _warm_up(runner)
     log.info(
         "model ready: %s, %s weights on %s, attention %s, %d slots of %.1f MiB",
-        checkpoint.config.name, kind, device, cache.name, cache.slots, cache.bytes_per_slot() / 2**20,
+        checkpoint.config.name, kind, device, cache.name,
+        cache.slots, cache.bytes_per_slot() / 2**20,
     )  # fmt: skip
     return TorchEngine(
         _describe(checkpoint, kind, cache),
