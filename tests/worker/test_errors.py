@@ -48,7 +48,7 @@ async def refusal(worker: RunningWorker, request: worker_pb2.SequenceRequest) ->
 
 
 def chat(*turns: tuple[int, str]) -> pb.Prompt:
-    messages = [pb.ChatMessage(role=role, content=text) for role, text in turns]  # type: ignore[arg-type]
+    messages = [pb.ChatMessage(role=role, content=text) for role, text in turns]
     return pb.Prompt(chat=pb.ChatMessages(messages=messages))
 
 

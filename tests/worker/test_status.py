@@ -177,7 +177,7 @@ async def test_a_worker_whose_engine_stands_still_is_not_serving() -> None:
 
 async def test_a_worker_recovers_with_its_engine() -> None:
     async with running_worker(plan="freeze=600ms@2#1", stall_seconds=0.2) as worker:
-        states = []
+        states: list[int] = []
         watch = worker.stub.WatchStatus(worker_pb2.WatchStatusRequest())
         answer = asyncio.create_task(generate(worker.stub, max_tokens=5))
         await answer
