@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("avikam.cli.eval", "Measure a model."),
     "bench": ("avikam.cli.bench", "Measure this machine."),
     "config": ("avikam.cli.config", "Show or check settings and where they come from."),
+    "keys": ("avikam.cli.keys", "Make, list and revoke API keys."),
     "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),
     "version": ("avikam.cli.version", "Print the versions of Avikam and what it stands on."),
 }

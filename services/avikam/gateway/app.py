@@ -1,8 +1,8 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► FastLane ─► FastAPI
-id,     sizes,   the busy    all routes,
-errors  hosts    routes      documentation
+Edge ─► Guard ─► Checkpoint ─► FastLane ─► FastAPI
+id,     sizes,   keys,         the busy    all routes,
+errors  hosts    scopes        routes      documentation
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from avikam import __version__
+from avikam.gateway.access.checkpoint import Checkpoint
+from avikam.gateway.access.gatekeeper import Gatekeeper
+from avikam.gateway.access.live_keys import LiveKeys
 from avikam.gateway.admission.admission import Admission, AdmissionLimits
 from avikam.gateway.api.chat import ChatBody
 from avikam.gateway.api.completions import CompletionBody
@@ -51,11 +54,16 @@ PROBES = frozenset({"/livez", "/readyz", "/health"})
 
 
 class Gateway:
-    """Everything behind the listeners, made from settings. Needs a running event loop."""
+    """Everything behind the listeners, made from settings. Needs a running event loop.
+
+    Raises AddressError and KeyFileError for settings it cannot work with.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         clock, rng = time.monotonic, random.Random()
         self.settings = settings
+        self._keys = LiveKeys(settings.keys) if settings.keys is not None else None
+        self.gatekeeper = Gatekeeper(self._keys, clock)
         self.drain = Drain()
         self.metrics = GatewayMetrics()
         self.pool = Pool(POLICIES[settings.routing], clock, rng, self.metrics.note_breaker)
@@ -95,7 +103,8 @@ class Gateway:
 
     def background(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the listeners as long as they do."""
-        return [self._discovery.run(), self._watchdog.run(), self._let_in()]
+        work = [self._discovery.run(), self._watchdog.run(), self._let_in()]
+        return work if self._keys is None else [*work, self._keys.run()]
 
     async def _let_in(self) -> None:
         """Start waiting sequences when workers come or get room."""
@@ -108,6 +117,7 @@ class Gateway:
         app: ASGIApp = framework(routes, __version__, self.settings.docs)
         busy = {r.path: r.endpoint for r in routes if r.stream and r.method == "POST"}
         app = FastLane(app, busy)
+        app = Checkpoint(app, self.gatekeeper, PROBES)
         app = Guard(app, self.metrics, self.settings.max_requests, PROBES)
         return Edge(app, self.metrics, clock, PROBES, self.settings.access_log)
 

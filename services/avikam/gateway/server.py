@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ import uvicorn
 import uvloop
 from prometheus_client import start_http_server
 
+from avikam.gateway.access.key_file import KeyFileError
 from avikam.gateway.app import Gateway
 from avikam.gateway.http.protocol import ConnectionLimits, guarded_protocol
 from avikam.gateway.settings import GatewaySettings
@@ -65,7 +67,7 @@ class GatewayServer:
         try:
             self.gateway = Gateway(self.settings)
             self._start_metrics()
-        except AddressError as error:
+        except (AddressError, KeyFileError) as error:
             listening.close()
             raise StartError(f"cannot use its settings: {error}") from error
         except StartError:
@@ -136,7 +138,9 @@ class GatewayServer:
             registry = self.gateway.metrics.registry
             self._metrics_server, _ = start_http_server(port, host, registry)
         except OSError as error:
-            raise StartError(f"cannot serve metrics on {host}:{port}: {error.strerror}") from error
+            raise StartError(
+                f"cannot serve metrics on {host}:{port}: {os.strerror(error.errno or 0)}"
+            ) from error
 
 
 def _check_exposure(settings: GatewaySettings) -> None:
@@ -162,7 +166,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise StartError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
+        ) from error
 
 
 def run(settings: GatewaySettings) -> int:

@@ -1,1 +1,1 @@
-"""Who may call: API keys, scopes, tenants and rate limits."""
+"""Who may ask: keys, their file, and the check in front of every route but the probes."""

@@ -1,0 +1,36 @@
+"""The check on the way of every HTTP request: after the guard, before anything is parsed.
+
+/livez /readyz /health     open
+/metrics                   scope metrics
+everything else            scope infer, also paths that do not exist
+"""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from avikam.gateway.access import keys
+from avikam.gateway.access.gatekeeper import Gatekeeper
+from avikam.gateway.http.call import call_of
+
+
+class Checkpoint:
+    """ASGI middleware; ``unguarded`` paths (probes) are open."""
+
+    def __init__(self, app: ASGIApp, gatekeeper: Gatekeeper, unguarded: frozenset[str]) -> None:
+        self._app = app
+        self._gatekeeper = gatekeeper
+        self._unguarded = unguarded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self._unguarded:
+            client = scope.get("client")
+            call_of(scope).tenant = self._gatekeeper.admit(
+                scope["headers"], client[0] if client else "", needed_scope(scope["path"])
+            )
+        await self._app(scope, receive, send)
+
+
+def needed_scope(path: str) -> keys.Scope:
+    """What a key must be allowed to ask for this path."""
+    return "metrics" if path == "/metrics" else "infer"

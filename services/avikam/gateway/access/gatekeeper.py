@@ -1,0 +1,81 @@
+"""Decides who may do what, for HTTP and gRPC alike.
+
+no key, wrong key, two keys   401, from the 21st in a minute of one address on 429
+key without the scope         403
+
+The replies are fixed texts: they do not tell a wrong id from a wrong secret. A good key is let in
+also from an address with too many failures, for many clients may share a proxy's address; guessing
+256 bits is hopeless at any rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from avikam.gateway.access.failed_tries import FailedTries
+from avikam.gateway.access.keys import Key, Scope
+from avikam.gateway.access.live_keys import LiveKeys
+from avikam.protocol.errors import ApiError
+
+_BEARER = b"bearer "
+
+
+class Gatekeeper:
+    """Without keys (``None``) everybody is let in, as the empty tenant."""
+
+    def __init__(self, keys: LiveKeys | None, clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._failed = FailedTries(clock)
+
+    def admit(self, headers: Iterable[tuple[bytes, bytes]], address: str, scope: Scope) -> str:
+        """The tenant of the request; names of headers are in lower case. Raises ApiError."""
+        if self._keys is None:
+            return ""
+        key = self._find(presented_keys(headers))
+        if key is None:
+            raise self._refused(address)
+        if not key.permits(scope):
+            raise _missing_scope(scope)
+        return key.tenant
+
+    def _find(self, presented: set[bytes]) -> Key | None:
+        if self._keys is None or len(presented) != 1:
+            return None
+        return self._keys.ring.find(presented.pop())
+
+    def _refused(self, address: str) -> ApiError:
+        wait = self._failed.count(address)
+        return _no_key() if wait is None else _too_many(wait)
+
+
+def presented_keys(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
+    """Every different key in ``Authorization: Bearer`` and ``x-api-key``."""
+    found = set()
+    for name, value in headers:
+        if name == b"x-api-key":
+            found.add(value.strip())
+        elif name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
+            found.add(value[len(_BEARER) :].strip())
+    return found
+
+
+def _no_key() -> ApiError:
+    return ApiError(
+        401,
+        "Send a valid API key as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
+        "invalid_api_key",
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
+def _too_many(wait: float) -> ApiError:
+    return ApiError(
+        429,
+        "Too many requests without a valid API key; check the key and wait a minute.",
+        "too_many_failed_tries",
+        retry_after=wait,
+    )
+
+
+def _missing_scope(scope: Scope) -> ApiError:
+    return ApiError(403, f"This needs a key with the scope {scope}.", "missing_scope")
