@@ -62,7 +62,8 @@ async def test_after_the_grace_new_work_is_refused_while_old_work_runs() -> None
             try:
                 await generate(worker.stub, max_tokens=1)
             except aio.AioRpcError as error:
-                assert error.code() == UNAVAILABLE
+                # Which one depends on how far gRPC's goodbye has come; gateways take both alike.
+                assert error.code() in (UNAVAILABLE, grpc.StatusCode.CANCELLED)
                 break
 
         assert (await early.rest()).tokens == fake_text.answer(1, 0, 100)
