@@ -90,6 +90,25 @@ def pretrain(
 
 
 @app.command()
+def backtranslate(
+    model: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[Path, typer.Argument(help="Corpus folder; gains generated pairs.")],
+    recipe: Recipe = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Make sentence pairs out of running text with the model itself; keep good round trips."""
+    from avikam.trainer.backtranslation import Backtranslation, BacktranslationRecipe
+    from avikam.trainer.evaluation.subject import load_subject
+    from avikam.trainer.parallel import use_every_core
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        use_every_core()
+        chosen = load_recipe(BacktranslationRecipe, recipe)
+        typer.echo(Backtranslation(load_subject(model, device=device), data, chosen).run())
+
+
+@app.command()
 def finetune(
     base: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     data: Annotated[Path, typer.Argument(help="Folder with train.jsonl and valid.jsonl.")],

@@ -1,6 +1,6 @@
 """The training corpus as a folder lays it out, in memory.
 
-parallel/train.tsv[.gz]             fr  en  domain  source
+parallel/*train.tsv[.gz]            fr  en  domain  source
 mono/<lang>_<domain>.jsonl[.gz]     {lang, domain, split, text}
 instruct/*train*.jsonl[.gz]         {lang, kind, messages: [{role, content}]}
 instruct/translation_prompts.jsonl  {direction, prompt}
@@ -48,9 +48,10 @@ def load_corpus(folder: Path, split: str = "train") -> Corpus:
 
 
 def _read_pairs(folder: Path, split: str, corpus: Corpus) -> None:
-    path = find(folder, split)
-    for row in read_tsv(path) if path else ():
-        corpus.pairs.setdefault(row["domain"], []).append(Pair(row["fr"], row["en"]))
+    names = (split, f"generated_{split}")
+    for path in filter(None, (find(folder, name) for name in names)):
+        for row in read_tsv(path):
+            corpus.pairs.setdefault(row["domain"], []).append(Pair(row["fr"], row["en"]))
 
 
 def _read_passages(folder: Path, split: str, corpus: Corpus) -> None:

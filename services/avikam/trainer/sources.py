@@ -18,6 +18,8 @@ from avikam.trainer.mixture import Source
 
 EVERYDAY = ("conversational", "dialogue", "stories", "news", "health", "terms")
 EVERYDAY_CHATS = ("small-talk", "task", "role-play", "chat", "story", "question")
+REAL_SIDE = {"fr": "backtranslated-fr", "en": "backtranslated-en"}
+"""Domains of back-translated pairs by the language that is real text."""
 FALLBACK_PROMPTS = {
     "fr>en": ["Traduis en anglais : {s}", "Translate into English: {s}"],
     "en>fr": ["Traduis en français : {s}", "Translate into French: {s}"],
@@ -45,13 +47,15 @@ def pretraining_sources(
     }
     prompts = {d: corpus.prompts.get(d) or FALLBACK_PROMPTS[d] for d in FALLBACK_PROMPTS}
     sources = [_pair_source(n, p, prompts, tokenizer, max_tokens) for n, p in pools.items()]
+    sources.append(_generated_source(corpus, prompts, tokenizer, max_tokens))
     sources += [_passage_source(n, p, tokenizer, max_tokens) for n, p in passages.items()]
     sources += [_chat_source(n, t, tokenizer, max_tokens) for n, t in chats.items()]
     return [Source(s.name, s.size, weights.get(s.name, 0.0), s.render) for s in sources]
 
 
 def _pairs(corpus: Corpus, everyday: bool) -> list[Pair]:
-    return [p for d, pairs in corpus.pairs.items() if (d in EVERYDAY) == everyday for p in pairs]
+    own = {d: pairs for d, pairs in corpus.pairs.items() if d not in REAL_SIDE.values()}
+    return [p for d, pairs in own.items() if (d in EVERYDAY) == everyday for p in pairs]
 
 
 def _passages(corpus: Corpus, domains: tuple[str, ...] | None) -> list[Passage]:
@@ -76,6 +80,22 @@ def _pair_source(
         return _cut(translation(tokenizer, pair, asked, to_english, rng), most)
 
     return Source(name, 2 * len(pairs), 0.0, render)
+
+
+def _generated_source(
+    corpus: Corpus, prompts: dict[str, list[str]], tokenizer: Tokenizer, most: int
+) -> Source:
+    """Back-translated pairs, each asked for only in the direction of its real side."""
+    into_english = corpus.pairs.get(REAL_SIDE["en"], [])
+    into_french = corpus.pairs.get(REAL_SIDE["fr"], [])
+
+    def render(index: int, rng: np.random.Generator) -> Example:
+        to_english = index < len(into_english)
+        pair = into_english[index] if to_english else into_french[index - len(into_english)]
+        asked = prompts["fr>en" if to_english else "en>fr"]
+        return _cut(translation(tokenizer, pair, asked, to_english, rng), most)
+
+    return Source("generated-pairs", len(into_english) + len(into_french), 0.0, render)
 
 
 def _passage_source(name: str, passages: list[Passage], tokenizer: Tokenizer, most: int) -> Source:

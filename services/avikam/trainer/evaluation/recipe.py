@@ -14,6 +14,7 @@ TASKS = (
     "arithmetic",
     "word-problems",
     "regional",
+    "memory",
 )
 
 

@@ -44,6 +44,8 @@ def markdown(report: dict[str, Any]) -> str:
         ]
     if set(QUESTIONS) & set(tasks):
         parts += ["## Questions", _questions(tasks)]
+    if "memory" in tasks:
+        parts += ["## Memory of training", _memory(tasks["memory"])]
     parts += ["## Speed", table(("figure", "value"), tasks["speed"].items())]
     return "\n\n".join(parts) + "\n"
 
@@ -86,3 +88,18 @@ def _questions(tasks: dict[str, Any]) -> str:
         if score != "items"
     ]
     return table(("task", "language", "score", "value", "items"), rows)
+
+
+def _memory(values: dict[str, Any]) -> str:
+    shape = values["shape"]
+    rows = [
+        (setup, f"{held / 2**20:,.0f}", f"{values['computed-7b'][setup] / 2**30:,.1f}")
+        for setup, held in values["measured"].items()
+    ]
+    note = (
+        f"One step of {shape['rows']} x {shape['tokens_per_row']} tokens, float32, "
+        f"LoRA rank {shape['rank']}, every layer recomputed in the last row. "
+        "The 7B column is arithmetic: nothing of that size was run."
+    )
+    header = ("setup", "this model, measured (MiB)", "avikam1-7b, computed (GiB)")
+    return f"{note}\n\n{table(header, rows)}"

@@ -33,7 +33,7 @@ class Subject:
         """Greedy answers of the assistant to one user turn each."""
         asked = [self.tokenizer.encode_chat([("user", prompt)]) for prompt in prompts]
         room = self.model.config.max_positions
-        requests = [Request(p[-room:], n) for p, n in zip(asked, limits, strict=True)]
+        requests = [Request(p[-max(1, room - n) :], n) for p, n in zip(asked, limits, strict=True)]
         ids = greedy(self.model, requests, self.tokenizer.eos_id, batch, advance)
         return [self.tokenizer.decode(i) for i in ids]
 

@@ -14,6 +14,7 @@ from typing import Any
 from avikam.trainer.decoding import Advance
 from avikam.trainer.evaluation.answers import ANSWER_TASKS, score_answers
 from avikam.trainer.evaluation.choices import score_choices
+from avikam.trainer.evaluation.memory import memory_table
 from avikam.trainer.evaluation.perplexity import held_out_texts, score_texts
 from avikam.trainer.evaluation.recipe import EvalRecipe
 from avikam.trainer.evaluation.speed import decode_speed
@@ -63,6 +64,7 @@ class Suite:
             "public-translation": self._public_translation,
             "quiz": lambda: self._choices("quiz", "quiz_test"),
             "logic": lambda: self._choices("logic", "logic_test"),
+            "memory": lambda: memory_table(self._subject.model.config),
         }.get(name, lambda: self._answers(name))
 
     def _once(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -74,6 +74,10 @@ class Translator:
         self._known |= {(direction, s): out for s, out in zip(new, outputs, strict=True)}
         return [self._known[direction, sentence] for sentence in sentences]
 
+    def forget(self) -> None:
+        """Drop what has been translated, to bound memory over long runs."""
+        self._known.clear()
+
     def score(self, pairs: list[TestPair], advance: Advance) -> dict[str, Any]:
         """Both directions: {direction: {domain or "all": {bleu, chrf, pairs}}}."""
         domains = {"all": list(range(len(pairs)))}
