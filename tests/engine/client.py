@@ -56,6 +56,7 @@ def ask(
     *,
     generated: tuple[int, ...] = (),
     adapter: str = "",
+    tenant: str = "",
     deadline: float | None = None,
     on_delta: Callable[[Delta], None] | None = None,
     **sampling: Any,
@@ -74,6 +75,7 @@ def ask(
         SamplingParams(**sampling),
         generated=generated,
         adapter=adapter,
+        tenant=tenant,
         deadline=deadline,
     )
     engine.submit(spec, sink)

@@ -7,32 +7,13 @@ from typing import Any
 
 import pytest
 
-from avikam.engine.engine import TorchEngine
-from avikam.engine.interface import KvStats
 from avikam.engine.kv.prefix_cache import KvOptions
-from tests.engine.client import Answer, ask
+from tests.engine.client import ask
 from tests.engine.conftest import BuildEngine
-from tests.engine.kv.conversations import prompt_of
-from tests.model.builders import tiny_checkpoint
+from tests.engine.kv.conversations import cached, kv, prompt_of
 
 WARM = KvOptions(chunk=16, break_even=1)
 SEEDED: dict[str, Any] = {"temperature": 0.9, "top_k": 50, "seed": 11}
-
-
-@pytest.fixture(scope="session")
-def long_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Room for long prompts in small windows."""
-    return tiny_checkpoint(tmp_path_factory.mktemp("long"), max_positions=768)
-
-
-def kv(engine: TorchEngine) -> KvStats:
-    stats = engine.stats().kv
-    assert stats is not None
-    return stats
-
-
-def cached(answer: Answer) -> int:
-    return answer.finish.timings.cached_tokens
 
 
 @pytest.mark.parametrize("sampling", [{}, SEEDED], ids=["greedy", "seeded"])
@@ -41,12 +22,13 @@ def test_every_prompt_length_is_answered_as_without_a_cache(
 ) -> None:
     cold, warm = build(kv=None), build(kv=WARM)
     whole = prompt_of(80)
+    params: dict[str, Any] = {"max_tokens": 2, "ignore_eos": True} | sampling
+    expected = {n: ask(cold, whole[:n], **params) for n in range(1, 81)}
     for length in (*range(80, 0, -1), *range(1, 81)):
-        params: dict[str, Any] = {"max_tokens": 3, "ignore_eos": True} | sampling
-        expected = ask(cold, whole[:length], **params).wait()
         answer = ask(warm, whole[:length], **params).wait()
-        assert (answer.tokens, answer.text) == (expected.tokens, expected.text), length
-        assert cached(expected) == 0
+        alone = expected[length].wait()
+        assert (answer.tokens, answer.text) == (alone.tokens, alone.text), length
+        assert cached(alone) == 0
     assert kv(warm).host_hits > 100
 
 

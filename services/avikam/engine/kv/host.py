@@ -56,6 +56,11 @@ class HostTier:
         with self._lock:
             return len(self._entries)
 
+    def entries(self) -> list[HostEntry]:
+        """All entries, least recently used first."""
+        with self._lock:
+            return list(self._entries.values())
+
     def longest(self, chain: PrefixChain, limit: int) -> int:
         """Length of the longest known prefix of at most ``limit`` tokens; 0 when none is."""
         with self._lock:

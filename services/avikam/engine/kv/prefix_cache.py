@@ -128,11 +128,6 @@ class PrefixCache:
             remote_open=int(open_breaker),
         )
 
-    def flush(self) -> None:
-        """Wait until what is to be shared has been written."""
-        if self._remote is not None:
-            self._remote.flush()
-
     def close(self) -> None:
         if self._remote is not None:
             self._remote.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 _LOADERS = 4
 _MOST_LOADS = 64
 _MOST_WRITES = 64
+_LAST_WRITES_SECONDS = 2.0
 
 
 class Prefetch:
@@ -104,21 +106,12 @@ class RemoteLink:
             entry.shared = False
             self._counters.add(remote_dropped=1)
 
-    def flush(self) -> None:
-        """Wait until all writes are done."""
-        self._writes.join()
-
     def close(self) -> None:
-        """End the threads; writes that have not begun are left out."""
+        """End the threads; what is to be written still has a moment."""
         self._loaders.shutdown(wait=False, cancel_futures=True)
-        while True:
-            try:
-                self._writes.put_nowait(None)
-                break
-            except queue.Full:
-                self._writes.get_nowait()
-                self._writes.task_done()
-        self._writer.join(5.0)
+        with contextlib.suppress(queue.Full):
+            self._writes.put(None, timeout=_LAST_WRITES_SECONDS)
+        self._writer.join(_LAST_WRITES_SECONDS)
         self._tier.close()
 
     def _load(
@@ -182,8 +175,6 @@ class RemoteLink:
                 self._write(entry)
             except Exception:
                 log.exception("writing a prefix failed")
-            finally:
-                self._writes.task_done()
 
     def _write(self, entry: HostEntry) -> None:
         seal = seal_key(self._secret, entry.key)
