@@ -38,6 +38,8 @@ class ExportRecipe:
     calibration_tokens: int = 20_000
     temperature: float = 0.0
     max_tokens: int = 256
+    # Keeps a small model from saying the same line for ever; translations do not change by it.
+    frequency_penalty: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,11 @@ def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
         examples = held_out_examples(tokenizer, paths.data, recipe.calibration_tokens)
         facts["calibration"] = calibrate(trained.config, trained.weights, examples)
     tensors = stored_tensors(trained.weights, recipe.weights)
-    generation = {"temperature": recipe.temperature, "max_tokens": recipe.max_tokens}
+    generation = {
+        "temperature": recipe.temperature,
+        "max_tokens": recipe.max_tokens,
+        "frequency_penalty": recipe.frequency_penalty,
+    }
     write_checkpoint(out, trained.config, tensors, paths.tokenizer.read_bytes(), generation)
     facts["answers"] = showcase(_subject(out, tokenizer))
     (out / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
