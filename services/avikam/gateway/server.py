@@ -22,6 +22,7 @@ from prometheus_client import start_http_server
 
 from avikam.gateway.access.key_file import KeyFileError
 from avikam.gateway.app import Gateway
+from avikam.gateway.grpc_server import GrpcServer
 from avikam.gateway.http.protocol import ConnectionLimits, guarded_protocol
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.discovery import AddressError
@@ -50,6 +51,8 @@ class GatewayServer:
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
         self.port = 0
+        self.grpc_port: int | None = None
+        self._grpc: GrpcServer | None = None
         self._metrics_server: WSGIServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -67,12 +70,13 @@ class GatewayServer:
         try:
             self.gateway = Gateway(self.settings)
             self._start_metrics()
-        except (AddressError, KeyFileError) as error:
+            await self._start_grpc()
+        except (AddressError, KeyFileError, StartError) as error:
             listening.close()
+            await self._stop_metrics()
+            if isinstance(error, StartError):
+                raise
             raise StartError(f"cannot use its settings: {error}") from error
-        except StartError:
-            listening.close()
-            raise
         self._http = _Listener(self._http_config())
         work = [*self.gateway.background(), self._http.serve(sockets=[listening])]
         self._tasks = [asyncio.create_task(each) for each in work]
@@ -103,12 +107,16 @@ class GatewayServer:
         for task in (serving, *background):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._metrics_server is not None:
-            await asyncio.to_thread(self._metrics_server.shutdown)
+        if self._grpc is not None:
+            await self._grpc.stop()
+        await self._stop_metrics()
 
     async def _finished(self) -> None:
-        """Until the listener has served its last request."""
-        await asyncio.shield(self._tasks[-1])
+        """Until the listeners have served their last requests."""
+        closing = [asyncio.shield(self._tasks[-1])]
+        if self._grpc is not None:
+            closing.append(asyncio.ensure_future(self._grpc.finish()))
+        await asyncio.gather(*closing)
 
     def _http_config(self) -> uvicorn.Config:
         settings = self.settings
@@ -129,6 +137,20 @@ class GatewayServer:
             proxy_headers=False,
             backlog=_BACKLOG,
         )
+
+    async def _start_grpc(self) -> None:
+        host, port = self.settings.host, self.settings.grpc_port
+        if port is None:
+            return
+        self._grpc = GrpcServer(self.gateway)
+        try:
+            self.grpc_port = await self._grpc.start(host, port)
+        except OSError as error:
+            raise StartError(f"cannot serve gRPC on {host}:{port}: {error.strerror}") from error
+
+    async def _stop_metrics(self) -> None:
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.shutdown)
 
     def _start_metrics(self) -> None:
         host, port = self.settings.host, self.settings.metrics_port

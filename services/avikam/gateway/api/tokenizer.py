@@ -125,12 +125,7 @@ class TokenizerRoutes:
 
     async def _tokenize_message(self, body: bytes) -> Response:
         message = parse_message(inference_pb2.TextTokenizeRequest, body)
-        check_prompt(message.prompt)
-        framed = message.add_special_tokens if message.HasField("add_special_tokens") else True
-        reply = await self._tokenizing.tokenize(message.prompt, framed)
-        answer = inference_pb2.TextTokenizeResponse(
-            token_ids=reply.token_ids, pieces=reply.pieces, max_model_len=reply.max_model_len
-        )
+        answer = await self._tokenizing.answer(message)
         return Response(answer.SerializeToString(), media_type=PROTOBUF)
 
 

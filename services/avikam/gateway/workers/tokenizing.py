@@ -10,9 +10,10 @@ import grpc
 
 from avikam.gateway.resilience.failures import AttemptError, diagnose, no_worker_ready
 from avikam.gateway.workers.pool import Pool
+from avikam.protocol.requests import check_prompt
 from avikam.protocol.wire import chat_prompt
 from avikam.v1 import generation_pb2 as pb
-from avikam.v1 import worker_pb2
+from avikam.v1 import inference_pb2, worker_pb2
 from avikam.v1.worker_pb2_grpc import WorkerServiceStub
 
 _SECONDS = 10.0
@@ -39,6 +40,17 @@ class Tokenizing:
         request = worker_pb2.TokenizeRequest(prompt=prompt, add_special_tokens=add_special_tokens)
         reply: worker_pb2.TokenizeResponse = await self._call(lambda stub: stub.Tokenize, request)
         return reply
+
+    async def answer(
+        self, message: inference_pb2.TextTokenizeRequest
+    ) -> inference_pb2.TextTokenizeResponse:
+        """The public API's own message; by default with the prompt's frame."""
+        check_prompt(message.prompt)
+        framed = message.add_special_tokens if message.HasField("add_special_tokens") else True
+        reply = await self.tokenize(message.prompt, framed)
+        return inference_pb2.TextTokenizeResponse(
+            token_ids=reply.token_ids, pieces=reply.pieces, max_model_len=reply.max_model_len
+        )
 
     async def detokenize(self, ids: Sequence[int]) -> str:
         """Text of ids."""

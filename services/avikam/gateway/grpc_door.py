@@ -1,0 +1,184 @@
+"""The door of the gateway's RPCs: what :mod:`avikam.gateway.http` is to REST.
+
+key ─► decode ─► method ─► status and avikam-* trailers, metrics, access log
+
+Keys come as metadata, ``authorization: Bearer KEY`` or ``x-api-key``, and are checked before the
+request is parsed. Only a health check needs none. Nothing of a request reaches a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from avikam.gateway.access.gatekeeper import Gatekeeper
+from avikam.gateway.http.call import Call, request_id
+from avikam.gateway.http.edge import CLIENT_GONE
+from avikam.gateway.http.errors import internal_error
+from avikam.gateway.metrics import GatewayMetrics
+from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.rpc_errors import status_code, trailers
+
+_log = logging.getLogger(__name__)
+_access = logging.getLogger("avikam.access")
+
+Context = aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+_INFERENCE = "/avikam.v1."
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+# A status travels in HTTP/2 headers, which have a bound.
+_DETAILS_CHARS = 2000
+_OK = 200
+
+# The call that the current task serves, for the service's methods.
+current_call: ContextVar[Call] = ContextVar("current_call")
+
+
+class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Wraps every method of the server; ``busy`` is how many calls of the API it serves."""
+
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float],
+        log_all: bool,
+    ) -> None:
+        self._gatekeeper = gatekeeper
+        self._metrics = metrics
+        self._clock = clock
+        self._log_all = log_all
+        self._wrapped: dict[str, Handler] = {}
+        self.busy = 0
+
+    async def intercept_service(  # type: ignore[override]  # an unknown method has no handler
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        if details.method in self._wrapped:
+            return self._wrapped[details.method]
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        wrapped = self._wrap(handler, details.method)
+        self._wrapped[details.method] = wrapped
+        return wrapped
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        serialize = handler.response_serializer
+        if handler.request_streaming:
+            # Reflection: the one method that reads a stream.
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler.stream_stream, method),
+                handler.request_deserializer,
+                serialize,
+            )
+        decode = handler.request_deserializer
+        if handler.response_streaming:
+            call = self._call(handler.unary_stream, decode, method)
+            return grpc.unary_stream_rpc_method_handler(call, response_serializer=serialize)
+        call = self._call(handler.unary_unary, decode, method)
+        return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+
+    def _call(self, behaviour: Any, decode: Any, method: str) -> Any:
+        async def call(data: bytes, context: Context) -> Any:
+            async with self._served(context, method):
+                return await behaviour(_decoded(decode, data), context)
+
+        return call
+
+    def _stream(self, behaviour: Any, method: str) -> Any:
+        async def stream(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            async with self._served(context, method):
+                async for reply in behaviour(requests, context):
+                    yield reply
+
+        return stream
+
+    @asynccontextmanager
+    async def _served(self, context: Context, method: str) -> AsyncIterator[None]:
+        """One call from its key to its status."""
+        headers = _headers(context)
+        call = Call(request_id(headers), self._clock(), route=method, status=CLIENT_GONE)
+        current_call.set(call)
+        counted = method.startswith(_INFERENCE)
+        self.busy += counted
+        self._metrics.in_flight.inc()
+        try:
+            if method != HEALTH_CHECK:
+                call.tenant = self._gatekeeper.admit(headers, _address(context), "infer")
+            yield
+            call.status = _OK
+        except aio.AbortError:
+            raise
+        except aio.InternalError:
+            # gRPC's word for a write to a client that has gone.
+            return
+        except ApiError as error:
+            await _abort(context, call, error)
+        except Exception as error:  # the last door before the network
+            _log_failure(error, call)
+            await _abort(context, call, internal_error())
+        finally:
+            self._metrics.in_flight.dec()
+            self.busy -= counted
+            self._account(call)
+
+    def _account(self, call: Call) -> None:
+        elapsed = self._clock() - call.started
+        self._metrics.count_request(call.route, call.status, elapsed)
+        if (self._log_all or call.status >= 400) and call.route != HEALTH_CHECK:
+            fields = {
+                "request_id": call.id,
+                "route": call.route,
+                "status": call.status,
+                "ms": round(elapsed * 1000, 1),
+                "tenant": call.tenant,
+            }
+            _access.info("gRPC", extra=fields)
+
+
+async def _abort(context: Context, call: Call, error: ApiError) -> None:
+    call.status = error.status
+    metadata = (*trailers(error), ("x-request-id", call.id))
+    await context.abort(status_code(error), error.message[:_DETAILS_CHARS], metadata)
+
+
+def _decoded(decode: Any, data: bytes) -> Any:
+    try:
+        return decode(data)
+    except DecodeError:
+        raise invalid(
+            "The request is not a message of this method; check the client's protocol.",
+            None,
+            "invalid_protobuf",
+        ) from None
+
+
+def _headers(context: Context) -> list[tuple[bytes, bytes]]:
+    """The metadata as HTTP headers; gRPC has its names in lower case."""
+    return [
+        (name.encode(), value if isinstance(value, bytes) else value.encode())
+        for name, value in context.invocation_metadata() or ()
+    ]
+
+
+def _address(context: Context) -> str:
+    """The client's address without its port: ``ipv4:127.0.0.1:5`` is ``ipv4:127.0.0.1``."""
+    return context.peer().rpartition(":")[0]
+
+
+def _log_failure(error: Exception, call: Call) -> None:
+    """The exception's own text may quote the request: only its type and place are logged."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s\n%s", type(error).__name__, places, extra={"request_id": call.id})
