@@ -128,6 +128,25 @@ def finetune(
 
 
 @app.command()
+def ablate(
+    data: Annotated[Path, typer.Argument(help="Corpus folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the runs; finished ones are kept.")],
+    tokenizer: Tokenizer,
+    recipe: Recipe = None,
+    page: Annotated[Path, typer.Option(help="Page to write.")] = Path(
+        "docs/benchmarks/ablation.md"
+    ),
+) -> None:
+    """Compare attention patterns and feed-forward forms at equal size and data."""
+    from avikam.trainer.ablation.compare import ablate
+    from avikam.trainer.ablation.recipe import AblationRecipe
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        typer.echo(ablate(data, tokenizer, out, load_recipe(AblationRecipe, recipe), page))
+
+
+@app.command()
 def export(
     state: Annotated[Path, typer.Argument(help="state.pt of a training run.")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],

@@ -1,0 +1,27 @@
+"""How long and on what each variant is trained."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+from avikam.trainer.pretrain import PretrainConfig
+from avikam.trainer.recipe import recipe
+
+
+def _training() -> PretrainConfig:
+    return PretrainConfig(
+        steps=300,
+        rows=8,
+        length=1024,
+        weights={"everyday-pairs": 0.4, "long-prose": 0.6},
+        compile=False,
+    )
+
+
+@recipe
+class AblationRecipe:
+    """``training`` is one run; each variant is trained once per seed."""
+
+    training: PretrainConfig = field(default_factory=_training)
+    seeds: tuple[int, ...] = (0, 1)
+    valid_rows: int = 16

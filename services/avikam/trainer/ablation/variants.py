@@ -1,0 +1,29 @@
+"""The models that are compared, and what each is about.
+
+dense    every layer full          fg       every layer FG(window, stride)
+mixed    one full layer in eight   swiglu   fg with SwiGLU of as many weights
+"""
+
+from __future__ import annotations
+
+from avikam.model.config import LayerType, ModelConfig
+
+VARIANTS = ("dense", "fg", "mixed", "swiglu")
+_FULL_ONE_IN = 8
+
+
+def variant_config(base: ModelConfig, name: str) -> ModelConfig:
+    """The model of a variant; parameter counts agree within a fraction of a percent."""
+    layers = base.num_layers
+    if name == "dense":
+        return base.with_changes(name=name, layer_types=("full",) * layers)
+    if name == "mixed":
+        period = min(_FULL_ONE_IN, layers)
+        types: tuple[LayerType, ...] = tuple(
+            "full" if i % period == period - 1 else "hybrid" for i in range(layers)
+        )
+        return base.with_changes(name=name, layer_types=types)
+    if name == "swiglu":
+        narrower = round(base.intermediate_size * 2 / 3)
+        return base.with_changes(name=name, feed_forward="swiglu", intermediate_size=narrower)
+    return base.with_changes(name=name)

@@ -1,0 +1,47 @@
+"""The comparison of architectures, in miniature."""
+
+from __future__ import annotations
+
+from avikam.model.config import preset
+from avikam.trainer.ablation.page import Measured, conclusions
+from avikam.trainer.ablation.variants import variant_config
+from tests.trainer.commands import avikam
+from tests.trainer.conftest import PRETRAIN, Pipeline
+
+BASE = preset("avikam1-nano").with_changes(num_layers=16)
+
+
+def test_variants_are_of_equal_size_and_differ_in_one_thing() -> None:
+    variants = {name: variant_config(BASE, name) for name in ("dense", "fg", "mixed", "swiglu")}
+    sizes = [config.parameter_count() for config in variants.values()]
+    assert max(sizes) / min(sizes) < 1.005
+    assert variants["mixed"].layer_types.count("full") == 2
+    assert variants["dense"].layer_types.count("full") == 16
+    assert variants["fg"].layer_types.count("full") == 0
+    assert variants["swiglu"].feed_forward == "swiglu"
+
+
+def test_a_difference_within_the_noise_is_called_none() -> None:
+    def row(name: str, loss: float) -> Measured:
+        return Measured(name, 100, 10, loss, spread=0.01, by_position={})
+
+    rows = [row("dense", 2.0), row("fg", 2.005), row("mixed", 2.0), row("swiglu", 1.9)]
+    said = conclusions(rows)
+    assert "no difference" in said[0]
+    assert "better" in said[3]
+
+
+def test_the_command_trains_every_variant_and_writes_the_page(pipeline: Pipeline) -> None:
+    training = PRETRAIN | {
+        "steps": 4, "rows": 2, "length": 96, "weights": {"everyday-pairs": 0.5, "long-prose": 0.5},
+    }  # fmt: skip
+    recipe = pipeline.recipe("ablation", {"training": training, "seeds": [0], "valid_rows": 2})
+    page = pipeline.root / "ablation.md"
+    words = (
+        "train", "ablate", pipeline.corpus, pipeline.root / "ablation", "--tokenizer",
+        pipeline.tokenizer, "--recipe", recipe, "--page", page,
+    )  # fmt: skip
+    printed = avikam(*words)
+    assert printed.count("| dense |") == 1
+    assert page.read_text("utf-8") in avikam(*words)
+    assert all(f"| {name} |" in printed for name in ("fg", "mixed", "swiglu"))
