@@ -41,7 +41,7 @@ class EngineOptions:
     token_budget: int = 512
     queue_requests: int = 1024
     queue_tokens: int = 1_000_000
-    threads: int = 0  # 0: torch decides
+    threads: int = 0  # 0: by the model's size
     adapters: Path | None = None  # folder that adapters may be loaded from
     adapter_bytes: int = 256 * 2**20
     kv: KvOptions | None = field(default_factory=KvOptions)  # None: prefixes are not reused
@@ -49,9 +49,8 @@ class EngineOptions:
 
 def build_engine(options: EngineOptions) -> TorchEngine:
     """Load, check and warm up; raises :class:`CheckpointError` for a folder it cannot serve."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
     checkpoint = load_checkpoint(options.model)
+    torch.set_num_threads(options.threads or useful_threads(checkpoint.config))
     tokenizer = _tokenizer(checkpoint)
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
@@ -81,6 +80,14 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         queue_requests=options.queue_requests,
         queue_tokens=options.queue_tokens,
     )
+
+
+def useful_threads(config: ModelConfig) -> int:
+    """CPU threads that a model's steps can use: one per 50 M parameters, at most the cores.
+
+    The steps of a small model are so short that waking a second thread costs more than it gives.
+    """
+    return max(1, min(torch.get_num_threads(), config.parameter_count() // 50_000_000))
 
 
 def resolve_device(asked: Literal["auto", "cpu", "cuda"]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 import avikam
 from avikam.engine.fault_plan import FaultPlan
@@ -48,13 +48,48 @@ class WorkerSettings(Settings):
         default=1_000_000, ge=0, description="Prompt tokens that may wait, all sequences together."
     )
     threads: int = Field(
-        default=0, ge=0, description="CPU threads of the model; 0 lets PyTorch decide."
+        default=0, ge=0, description="CPU threads of the model; 0 decides by its size."
     )
     adapters: Path | None = Field(
         default=None, description="Folder that LoRA adapters may be loaded from; off without it."
     )
     adapter_bytes: int = Field(
         default=256 * 2**20, ge=0, description="Memory for loaded adapters; idle ones leave first."
+    )
+    kv_host_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="Memory for the states of known prefixes; 0 computes every prompt anew.",
+    )
+    kv_tenant_share: float = Field(
+        default=0.5, gt=0, le=1, description="Part of it that a tenant keeps when room is needed."
+    )
+    kv_break_even: int = Field(
+        default=64, ge=1, description="Tokens below which a known prefix is computed anew."
+    )
+    kv_redis: SecretStr | None = Field(
+        default=None,
+        description="URL of a Redis where workers share states, e.g. redis://host:6379.",
+    )
+    kv_redis_break_even: int = Field(
+        default=256, ge=1, description="Tokens that a state from Redis must spare to be fetched."
+    )
+    kv_redis_ttl_seconds: int = Field(
+        default=3600, ge=1, description="How long Redis keeps a state that nobody asks for."
+    )
+    kv_redis_timeout_seconds: float = Field(
+        default=0.05, gt=0, description="Time limit of one answer from Redis."
+    )
+    kv_load_seconds: float = Field(
+        default=0.1, ge=0, description="How long a sequence waits for a state from Redis at most."
+    )
+    kv_cold: Literal["exact", "int8"] = Field(
+        default="exact",
+        description="How Redis keeps float states: exact, or int8 at a small loss of quality.",
+    )
+    kv_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret of all workers that share a Redis: seals states, hides their keys.",
     )
     drain_accept_seconds: float = Field(
         default=5.0,
