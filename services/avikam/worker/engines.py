@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from avikam.engine.interface import Engine
 from avikam.worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from avikam.engine.kv.prefix_cache import KvOptions
 
 
 def build_engine(settings: WorkerSettings) -> Engine:
@@ -36,8 +40,34 @@ def _real(settings: WorkerSettings) -> Engine:
         threads=settings.threads,
         adapters=settings.adapters,
         adapter_bytes=settings.adapter_bytes,
+        kv=_kv_options(settings),
     )
     return build_real_engine(options)
+
+
+def _kv_options(settings: WorkerSettings) -> KvOptions | None:
+    from avikam.engine.kv.prefix_cache import KvOptions
+    from avikam.engine.kv.redis_tier import RedisOptions
+
+    if not settings.kv_host_bytes:
+        return None
+    redis = None
+    if settings.kv_redis is not None:
+        redis = RedisOptions(
+            settings.kv_redis.get_secret_value(),
+            ttl=settings.kv_redis_ttl_seconds,
+            timeout=settings.kv_redis_timeout_seconds,
+        )
+    return KvOptions(
+        host_bytes=settings.kv_host_bytes,
+        tenant_share=settings.kv_tenant_share,
+        break_even=settings.kv_break_even,
+        cold=settings.kv_cold,
+        secret="" if settings.kv_secret is None else settings.kv_secret.get_secret_value(),
+        redis=redis,
+        redis_break_even=settings.kv_redis_break_even,
+        patience=settings.kv_load_seconds,
+    )
 
 
 def _fake(settings: WorkerSettings) -> Engine:

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from avikam.engine.interface import Delta, EngineModel, EngineStats, Finish, SequenceSpec
+from avikam.worker.kv_series import kv_series
 from avikam.worker.vllm_series import VllmGauges, VllmSeries
 
 # A boundary exactly at 0.1 s makes that objective a ratio of two counters.
@@ -195,6 +196,8 @@ class _EngineGauges(Collector):
         yield CounterMetricFamily(
             "avikam_worker_engine_steps", "Steps of the engine loop.", value=stats.step
         )
+        if stats.kv is not None:
+            yield from kv_series(stats.kv)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

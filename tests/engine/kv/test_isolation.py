@@ -26,8 +26,9 @@ def root(tmp_path: Path, checkpoint: Path) -> Path:
     return tmp_path
 
 
-def run(engine: TorchEngine, **options: str) -> Answer:
-    return ask(engine, PROMPT, max_tokens=12, ignore_eos=True, **options).wait()
+def run(engine: TorchEngine, *, adapter: str = "", tenant: str = "") -> Answer:
+    answer = ask(engine, PROMPT, adapter=adapter, tenant=tenant, max_tokens=12, ignore_eos=True)
+    return answer.wait()
 
 
 def test_adapters_and_the_base_never_meet_each_others_state(build: BuildEngine, root: Path) -> None:

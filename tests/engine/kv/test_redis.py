@@ -226,18 +226,18 @@ def test_the_breaker_backs_off_and_recovers() -> None:
     breaker = Breaker("Redis", clock=lambda: now)
     for _ in range(4):
         breaker.failed(TimeoutError())
-    assert not breaker.open
+    assert not breaker.is_open()
     pauses = []
     for _ in range(8):
         breaker.failed(TimeoutError())
         began = now
-        while breaker.open:
+        while breaker.is_open():
             now += 0.5
         pauses.append(now - began)
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
     breaker.succeeded()
     breaker.failed(TimeoutError())
-    assert not breaker.open
+    assert not breaker.is_open()
 
 
 def test_a_dead_redis_answers_at_once(redis_server: RedisServer) -> None:

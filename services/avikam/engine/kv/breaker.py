@@ -28,8 +28,7 @@ class Breaker:
         self._failures = 0
         self._closed_at = 0.0
 
-    @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether calls are to be left out now."""
         with self._lock:
             return self._failures >= _FAILURES and self._clock() < self._closed_at

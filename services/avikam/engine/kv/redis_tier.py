@@ -49,7 +49,7 @@ class RedisTier:
 
     @property
     def available(self) -> bool:
-        return not self._breaker.open
+        return not self._breaker.is_open()
 
     def longest(self, chain: PrefixChain, limit: int, above: int) -> int:
         """Length of the longest stored prefix, above ``above`` and at most ``limit``; or 0."""
@@ -105,7 +105,7 @@ class RedisTier:
         return f"{self._prefix}:t:{boundary.hex()}"
 
     def _guard(self, call: Callable[[], T]) -> T | None:
-        if self._breaker.open:
+        if self._breaker.is_open():
             return None
         try:
             result = call()
