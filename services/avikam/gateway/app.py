@@ -107,10 +107,12 @@ class Gateway:
         return work if self._keys is None else [*work, self._keys.run()]
 
     async def _let_in(self) -> None:
-        """Start waiting sequences when workers come or get room."""
+        """Start waiting sequences when workers come or get room; keep the gauges fresh."""
         while True:
             await self.pool.wait_for_change(0.25)
             self.admission.let_in()
+            # A metrics port of its own is served by a thread, which must not look for itself.
+            self._refresh_metrics()
 
     def _application(self, clock: Callable[[], float]) -> ASGIApp:
         routes = self._routes()
