@@ -7,6 +7,7 @@ protobuf  up to 64 MiB     on the routes of our own messages
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from enum import Enum
 
@@ -20,6 +21,8 @@ PROTOBUF = "application/x-protobuf"
 _PROTOBUF_TYPES = frozenset({PROTOBUF, "application/protobuf"})
 # Bytes per second below which a client holds its connection for too long.
 _SLOWEST = 64 * 1024
+# How long (seconds) a client may go on to send what is refused already, to read the reply then.
+_LINGER = 5.0
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -33,15 +36,15 @@ class BodyKind(Enum):
 def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     """The kind of the request's body; 415 for what the route does not read.
 
-    curl sends ``-d`` as a form. A form from a page of another site must not pass for JSON, so the
-    form type is taken only without an ``Origin``.
+    curl sends ``-d`` as a form. A page of another site may send forms and bodies without a type
+    unasked; so that these do not pass for JSON, both are taken only without an ``Origin``.
     """
     if request.headers.get("content-encoding", "identity") != "identity":
         raise _unsupported("content-encoding must be identity; send the body uncompressed")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in ("", "application/json") or media_type.endswith("+json"):
+    if media_type == "application/json" or media_type.endswith("+json"):
         return BodyKind.JSON
-    if media_type == _FORM and "origin" not in request.headers:
+    if media_type in ("", _FORM) and "origin" not in request.headers:
         return BodyKind.JSON
     if protobuf and media_type in _PROTOBUF_TYPES:
         return BodyKind.PROTOBUF
@@ -56,21 +59,43 @@ async def read_body(request: Request, kind: BodyKind, seconds: float) -> bytes:
     """
     limit = LIMITS.json_body_bytes if kind is BodyKind.JSON else LIMITS.protobuf_body_bytes
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large(kind, limit)
-    body = b""
-    loop = asyncio.get_running_loop()
-    start = loop.time()
+    try:
+        if declared.isdecimal() and int(declared) > limit:
+            raise too_large(kind, limit)
+        return await _read(request, limit, kind, seconds)
+    except ApiError as error:
+        if error.status == 413 and "expect" not in request.headers:
+            await _discard(request)
+        raise
+
+
+async def _read(request: Request, limit: int, kind: BodyKind, seconds: float) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    start = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout_at(start + seconds) as timer:
             async for chunk in _chunks(request):
-                body = body + chunk if body else chunk
-                if len(body) > limit:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
                     raise too_large(kind, limit)
-                timer.reschedule(start + seconds + len(body) / _SLOWEST)
+                timer.reschedule(start + seconds + size / _SLOWEST)
     except TimeoutError:
         raise too_slow() from None
-    return body
+    return b"".join(chunks)
+
+
+async def _discard(request: Request) -> None:
+    """Read what is left of a refused body: a connection that is closed with bytes unread is reset,
+    and a client that still sends would lose the reply."""
+    left = LIMITS.protobuf_body_bytes
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            async for chunk in _chunks(request):
+                left -= len(chunk)
+                if left < 0:
+                    return
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

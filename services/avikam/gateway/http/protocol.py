@@ -1,6 +1,7 @@
 """uvicorn's HTTP/1.1 protocol with the clocks and counts it lacks.
 
 connection ─► first byte ─► headers complete      within header_timeout, or it is closed
+headers without end                               431, closed
 write buffer full ─► client reads again           within slow_client, or it is aborted
 too many connections, of all or of one address    closed at once
 """
@@ -16,6 +17,10 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from avikam.protocol.errors import ApiError
+
+# Bytes after which headers that do not end are given up. The guard has the exact limit; this one
+# leaves room for a body that came in the same piece.
+_ENDLESS_HEADERS = 512 * 1024
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._address = ""
+        self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -62,6 +68,15 @@ class GuardedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._header_timer is None:
+            self._header_bytes = 0
+            return
+        self._header_bytes += len(data)
+        if self._header_bytes > _ENDLESS_HEADERS and not self.transport.is_closing():
+            self._refuse(ApiError(431, "The headers do not end.", "headers_too_large"))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -87,10 +102,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        error = ApiError(400, "The request is not valid HTTP/1.1.", "invalid_http")
+        self._refuse(ApiError(400, "The request is not valid HTTP/1.1.", "invalid_http"))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer what never became a request, and close."""
         body = orjson.dumps(error.envelope())
         self.transport.write(
-            STATUS_LINE[400]
+            STATUS_LINE[error.status]
             + b"content-type: application/json\r\nconnection: close\r\n"
             + b"content-length: %d\r\n\r\n" % len(body)
             + body

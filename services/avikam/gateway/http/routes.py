@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
 
 from avikam.gateway.http.call import call_of
 from avikam.gateway.http.errors import error_response
@@ -54,6 +55,7 @@ def framework(routes: Sequence[Route], version: str, docs: bool) -> FastAPI:
     if docs:
         app = FastAPIOffline(docs_url="/docs", redoc_url=None, **about)
         app.openapi = lambda: document(app, routes)  # type: ignore[method-assign]
+        _add_head(app)
     else:
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, **about)
     for route in routes:
@@ -73,6 +75,13 @@ def _add(app: FastAPI, route: Route) -> None:
     )
     if route.method == "GET":
         app.add_api_route(route.path, endpoint, methods=["HEAD"], include_in_schema=False)
+
+
+def _add_head(app: FastAPI) -> None:
+    """HEAD for the documentation, which has routes of its own."""
+    for route in app.routes:
+        if isinstance(route, StarletteRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
 
 
 def _labelled(route: Route) -> Endpoint:
@@ -95,13 +104,18 @@ def _add_errors(app: FastAPI, routes: Sequence[Route]) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         path, method = request.scope["path"], request.scope["method"]
-        allowed = allowed_methods(routes, path)
-        if isinstance(error, HTTPException) and error.status_code == 405 and allowed:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allowed = allowed_methods(routes, path) or _allowed_by(error)
             return error_response(method_not_allowed(method, path, allowed), path)
         return error_response(not_found(path, {route.path for route in routes}), path)
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(HTTPException, http_error)
+
+
+def _allowed_by(error: HTTPException) -> set[str]:
+    """Methods of a route that is not in the table: the documentation's."""
+    return set(((error.headers or {}).get("Allow") or "GET").split(", "))
 
 
 def allowed_methods(routes: Sequence[Route], path: str) -> set[str]:
