@@ -42,6 +42,15 @@ def test_a_row_ends_at_the_stop_token_or_its_own_limit() -> None:
         assert answer == cut[:limit]
 
 
+def test_forbidden_tokens_are_never_chosen() -> None:
+    model = tiny_model()
+    request = Request(random_tokens(random.Random(0), 5), 10)
+    free = greedy(model, [request], NO_STOP)[0]
+    held = greedy(model, [request], NO_STOP, never={free[0], free[3]})[0]
+    assert len(held) == 10
+    assert not {free[0], free[3]} & set(held)
+
+
 def test_a_prompt_longer_than_the_model_is_refused() -> None:
     with pytest.raises(ValueError, match="65 tokens does not fit into 64"):
         greedy(tiny_model(), [Request([1] * 65, 1)], NO_STOP)

@@ -10,7 +10,7 @@ key lies after its row's last position and is overwritten before any query may l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,74 +89,86 @@ def greedy(
     stop: int,
     batch_size: int = 64,
     advance: Advance | None = None,
+    never: Collection[int] = (),
 ) -> list[list[int]]:
     """The most likely next token until ``stop`` (left out) or the limit, for every request.
 
-    Requests are sorted by length, so that a batch has little padding; answers come back in the
-    order of the requests.
+    Ids in ``never`` are not chosen: control tokens, as in the serving engine. Requests are sorted
+    by length, so that a batch has little padding; answers come back in the order of the requests.
     """
     order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt), reverse=True)
     answers: list[list[int]] = [[] for _ in requests]
+    decoder = _Decoder(model, stop, never)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        for i, answer in zip(
-            chosen, _decode(model, [requests[i] for i in chosen], stop), strict=True
-        ):
+        found = decoder.decode([requests[i] for i in chosen])
+        for i, answer in zip(chosen, found, strict=True):
             answers[i] = answer
         if advance:
             advance(len(chosen))
     return answers
 
 
-def _decode(model: Avikam1, requests: list[Request], stop: int) -> list[list[int]]:
-    limits = [_room(model, request) for request in requests]
-    lengths = [len(request.prompt) for request in requests]
-    longest = max(map(sum, zip(lengths, limits, strict=True)))
-    cache = DenseCache.empty(model, len(requests), longest, model.norm.weight.dtype)
-    token = _prefill(model, cache, requests)
-    answers: list[list[int]] = [[] for _ in requests]
-    open_rows = {row for row, limit in enumerate(limits) if limit}
-    rows = list(range(len(requests)))
-    while open_rows:
-        for row, new in zip(rows, token.tolist(), strict=True):
-            if row in open_rows and new != stop:
-                answers[row].append(new)
-            if new == stop or len(answers[row]) >= limits[row]:
-                open_rows.discard(row)
-        if len(open_rows) <= len(rows) * KEEP_SHARE:
-            kept = [place for place, row in enumerate(rows) if row in open_rows]
-            rows, token, cache = [rows[place] for place in kept], token[kept], cache.keep(kept)
-        if open_rows:
-            at = [lengths[row] + max(0, len(answers[row]) - 1) for row in rows]
-            token = _step(model, cache, token, torch.tensor(at, device=token.device))
-    return answers
+class _Decoder:
+    """Greedy decoding of one batch after another."""
 
+    def __init__(self, model: Avikam1, stop: int, never: Collection[int]) -> None:
+        self._model = model
+        self._stop = stop
+        self._device = model.rotary.device
+        self._never = torch.tensor(sorted(never), dtype=torch.long, device=self._device)
 
-def _room(model: Avikam1, request: Request) -> int:
-    room = model.config.max_positions - len(request.prompt)
-    if room < 0:
-        raise ValueError(
-            f"a prompt of {len(request.prompt)} tokens does not fit into "
-            f"{model.config.max_positions} positions; shorten it first"
-        )
-    return min(request.limit, room)
+    def decode(self, requests: list[Request]) -> list[list[int]]:
+        """Answers of one batch."""
+        limits = [self._room(request) for request in requests]
+        lengths = [len(request.prompt) for request in requests]
+        longest = max(map(sum, zip(lengths, limits, strict=True)))
+        dtype = self._model.norm.weight.dtype
+        cache = DenseCache.empty(self._model, len(requests), longest, dtype)
+        token = self._prefill(cache, requests)
+        answers: list[list[int]] = [[] for _ in requests]
+        unfinished = {row for row, limit in enumerate(limits) if limit}
+        rows = list(range(len(requests)))
+        while unfinished:
+            for row, new in zip(rows, token.tolist(), strict=True):
+                if row in unfinished and new != self._stop:
+                    answers[row].append(new)
+                if new == self._stop or len(answers[row]) >= limits[row]:
+                    unfinished.discard(row)
+            if len(unfinished) <= len(rows) * KEEP_SHARE:
+                kept = [place for place, row in enumerate(rows) if row in unfinished]
+                rows, token, cache = [rows[place] for place in kept], token[kept], cache.keep(kept)
+            if unfinished:
+                at = [lengths[row] + max(0, len(answers[row]) - 1) for row in rows]
+                token = self._step(cache, token, at)
+        return answers
 
+    def _room(self, request: Request) -> int:
+        room = self._model.config.max_positions - len(request.prompt)
+        if room < 0:
+            raise ValueError(
+                f"a prompt of {len(request.prompt)} tokens does not fit into "
+                f"{self._model.config.max_positions} positions; shorten it first"
+            )
+        return min(request.limit, room)
 
-def _prefill(model: Avikam1, cache: DenseCache, requests: list[Request]) -> Tensor:
-    """Run all prompts at once; the first new token [rows]."""
-    device = model.rotary.device
-    lengths = torch.tensor([len(request.prompt) for request in requests], device=device)
-    width = int(lengths.max())
-    tokens = torch.zeros(len(requests), width, dtype=torch.long)
-    for row, request in enumerate(requests):
-        tokens[row, : len(request.prompt)] = torch.tensor(request.prompt)
-    positions = torch.arange(width, device=device).expand(len(requests), width)
-    hidden = model(tokens.to(device), positions, cached_attention(model, cache, positions))
-    last = hidden[torch.arange(len(requests), device=device), lengths - 1]
-    return model.logits(last).argmax(-1)
+    def _prefill(self, cache: DenseCache, requests: list[Request]) -> Tensor:
+        """Run all prompts at once; the first new token [rows]."""
+        lengths = torch.tensor([len(r.prompt) for r in requests], device=self._device)
+        width = int(lengths.max())
+        tokens = torch.zeros(len(requests), width, dtype=torch.long)
+        for row, request in enumerate(requests):
+            tokens[row, : len(request.prompt)] = torch.tensor(request.prompt)
+        positions = torch.arange(width, device=self._device).expand(len(requests), width)
+        attend = cached_attention(self._model, cache, positions)
+        hidden = self._model(tokens.to(self._device), positions, attend)
+        return self._choose(hidden[torch.arange(len(requests), device=self._device), lengths - 1])
 
+    def _step(self, cache: DenseCache, token: Tensor, at: list[int]) -> Tensor:
+        positions = torch.tensor(at, device=self._device).unsqueeze(1)
+        attend = cached_attention(self._model, cache, positions)
+        return self._choose(self._model(token.unsqueeze(1), positions, attend)[:, 0])
 
-def _step(model: Avikam1, cache: DenseCache, token: Tensor, at: Tensor) -> Tensor:
-    positions = at.unsqueeze(1)
-    hidden = model(token.unsqueeze(1), positions, cached_attention(model, cache, positions))
-    return model.logits(hidden[:, 0]).argmax(-1)
+    def _choose(self, hidden: Tensor) -> Tensor:
+        logits = self._model.logits(hidden)
+        return logits.index_fill(-1, self._never, -torch.inf).argmax(-1)

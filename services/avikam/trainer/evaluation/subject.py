@@ -34,7 +34,9 @@ class Subject:
         asked = [self.tokenizer.encode_chat([("user", prompt)]) for prompt in prompts]
         room = self.model.config.max_positions
         requests = [Request(p[-max(1, room - n) :], n) for p, n in zip(asked, limits, strict=True)]
-        ids = greedy(self.model, requests, self.tokenizer.eos_id, batch, advance)
+        stop = self.tokenizer.eos_id
+        never = self.tokenizer.control_ids - {stop}
+        ids = greedy(self.model, requests, stop, batch, advance, never)
         return [self.tokenizer.decode(i) for i in ids]
 
 

@@ -94,7 +94,7 @@ def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
 def stored_tensors(weights: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
     """A checkpoint's tensors in the number format ``kind``; norms stay float32 in int8."""
     if kind == "int8":
-        return quantize_state({n: w for n, w in weights.items() if n != "head.weight"})
+        return quantize_state(weights)
     dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
     return {name: weight.to(dtype) for name, weight in weights.items()}
 
@@ -126,6 +126,8 @@ def _padded(lists: list[list[Any]]) -> list[list[Any]]:
 
 def _read(paths: ExportPaths, name: str) -> _Trained:
     config, weights = read_weights(paths.state)
+    if config.tie_embeddings:
+        weights.pop("head.weight", None)
     if paths.adapter:
         weights = merged(weights, read_adapter(paths.adapter, config), config)
     progress = read_progress(paths.state)
