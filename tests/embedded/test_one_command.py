@@ -16,16 +16,17 @@ from tests.cli.cluster_process import ServeProcess
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
-FRENCH = frozenset(
-    "je tu il elle on nous vous ils elles le la les un une des de du au aux à en et est sont pas ne "
-    "que qui se me te lui ce cette ces mon ma mes son sa ses pour avec dans sur plus très être a ai "
-    "avait fait comme mais ou où si bien tout j l d n c s qu m t ont été peux suis dit faire temps".split()
-)
-ENGLISH = frozenset(
-    "i you he she it we they the a an of to and is are was were not that this his her my your for "
-    "with in on at as but or if be been have has had do did don will would can could so very all "
-    "me him them there what who from by no up out about sure going know ve m s t re ll".split()
-)
+FRENCH_WORDS = """
+je tu il elle on nous vous ils elles le la les un une des de du au aux à en et est sont pas ne que
+qui se me te lui ce cette ces mon ma mes son sa ses pour avec dans sur plus très être a ai avait
+fait comme mais ou où si bien tout j l d n c s qu m t ont été peux suis dit faire temps
+"""
+ENGLISH_WORDS = """
+i you he she it we they the a an of to and is are was were not that this his her my your for with
+in on at as but or if be been have has had do did don will would can could so very all me him them
+there what who from by no up out about sure going know ve m s t re ll
+"""
+FRENCH, ENGLISH = frozenset(FRENCH_WORDS.split()), frozenset(ENGLISH_WORDS.split())
 
 
 @pytest.fixture(scope="module")
