@@ -12,8 +12,6 @@ import typer
 from avikam.cli.failure import fail
 from avikam.simulator.autoscaler import ScalingRules
 from avikam.simulator.hardware import HARDWARE
-from avikam.simulator.report import cost_table, figures, write
-from avikam.simulator.simulation import Scenario, Simulation
 from avikam.simulator.traces import SHAPES, Trace
 
 app = typer.Typer(rich_markup_mode=None)
@@ -43,6 +41,9 @@ def simulate(
         fail(f"--hardware {hardware} is unknown; known: {', '.join(HARDWARE)}")
     if minimum > maximum:
         fail(f"--minimum {minimum} is above --maximum {maximum}")
+    from avikam.simulator.report import figures, write
+    from avikam.simulator.simulation import Scenario, Simulation
+
     gpu = HARDWARE[hardware]
     scenario = Scenario(
         Trace(trace, peak, minutes * 60),
@@ -58,6 +59,8 @@ def simulate(
 
 
 def _summary(content: dict[str, Any], files: tuple[Path, Path]) -> str:
+    from avikam.simulator.report import cost_table
+
     first, replicas = content["time_to_first_token_seconds"], content["replicas"]
     trace = content["trace"]
     lines = [
