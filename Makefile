@@ -12,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test \
+.PHONY: help serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
 	constraints clean
 
 help: ## List the targets
@@ -56,6 +56,7 @@ chart: $(VENV)/.dev build/tools/helm ## Regenerate the chart's table, schema and
 	@$(BIN)/python scripts/generate_dashboards.py
 	@$(BIN)/python scripts/generate_chart.py
 	@$(BIN)/python scripts/generate_manifests.py
+	@$(BIN)/python scripts/generate_capacity_page.py
 
 chart-tools: build/tools/helm ## Build the pinned helm, helm-unittest and kustomize
 
@@ -65,6 +66,9 @@ chart-test: $(VENV)/.dev build/tools/helm ## Run every check of the chart, the m
 
 alerts-test: $(VENV)/.dev build/tools/helm ## Run every check of rules, routes, runbooks and panels
 	@CI=true $(BIN)/python -m pytest tests/cluster/test_alerts.py tests/cluster/test_metrics.py $(ARGS)
+
+loadtest: $(VENV)/.dev ## Load a gateway and fake-engine workers here with 1,000 requests/s
+	@$(BIN)/python -m loadtests.local $(ARGS)
 
 # Helm asks which Kubernetes it was built for; the Go module proxy's sources do not say.
 HELM := helm.sh/helm/v3/pkg

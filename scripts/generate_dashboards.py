@@ -62,6 +62,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 GATEWAY = 'namespace=~"$namespace"'
+# Probes are no requests.
+REQUESTS = f'{GATEWAY},route!~"/livez|/readyz|/health|/metrics"'
 WORKER = 'namespace=~"$namespace",pool=~"$pool"'
 ERRORS_1H = f"avikam:request_errors:ratio_rate1h{{{GATEWAY}}}"
 
@@ -110,7 +112,7 @@ OVERVIEW = (
         "Requests",
         "By HTTP status; 499 is a client that left.",
         "reqps",
-        {"{{status}}": rate("avikam_gateway_requests_total", GATEWAY, "status")},
+        {"{{status}}": rate("avikam_gateway_requests_total", REQUESTS, "status")},
     ),
     Panel(
         "Time to first token",
@@ -128,7 +130,7 @@ OVERVIEW = (
         "Request duration",
         "From the headers to the end of the reply. Depends on the tokens asked for.",
         "s",
-        quantiles("avikam_gateway_request_duration_seconds", GATEWAY, 0.5, 0.95, 0.99),
+        quantiles("avikam_gateway_request_duration_seconds", REQUESTS, 0.5, 0.95, 0.99),
     ),
     Panel(
         "Tokens",
@@ -155,7 +157,7 @@ OVERVIEW = (
         "reqps",
         {
             "{{status}}": rate(
-                "avikam_gateway_requests_total", f'{GATEWAY},status=~"429|503"', "status"
+                "avikam_gateway_requests_total", f'{REQUESTS},status=~"429|503"', "status"
             ),
             "shed: {{reason}}": rate("avikam_gateway_shed_total", GATEWAY, "reason"),
         },

@@ -1,0 +1,81 @@
+"""The 1,000 requests/s test: arrivals come at their own times, whether or not answers do.
+
+A closed loop of users slows down with the server and hides its worst moments. Here arrivals are
+Poisson, each in its own greenlet, and a request's time counts from when it should have started.
+
+    locust -f loadtests/open_model.py --headless --users 1 --run-time 60s --rate 1000 \
+        --max-p99 0.1 --min-rate 950 --host http://127.0.0.1:8000
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from argparse import ArgumentParser
+
+import gevent
+from gevent.pool import Pool
+from geventhttpclient import HTTPClient
+from geventhttpclient.url import URL
+from locust import User, events, task
+from locust.exception import ResponseError, StopUser
+
+from loadtests import thresholds  # noqa: F401 - registers its options
+from loadtests.payloads import headers, json_body
+
+# More open requests than this is a server that has given up.
+MOST_OPEN = 2000
+
+
+@events.init_command_line_parser.add_listener
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--rate", type=float, default=1000.0, help="arrivals per second")
+
+
+class Arrivals(User):
+    """One user is the whole world: it starts requests and waits for none."""
+
+    def on_start(self) -> None:
+        """Time counts from here."""
+        if self.environment.runner and self.environment.runner.user_count > 1:
+            raise StopUser
+        self._client = HTTPClient.from_url(
+            URL(self.host), concurrency=MOST_OPEN, connection_timeout=10, network_timeout=60
+        )
+        self._pool = Pool(MOST_OPEN)
+        self._rng = random.Random(1)
+        self._due = time.perf_counter()
+
+    def on_stop(self) -> None:
+        """Let what was started come to its end."""
+        self._pool.join(timeout=30)
+
+    @task
+    def arrive(self) -> None:
+        """Start the next request at its time, late ones at once."""
+        self._due += self._rng.expovariate(self.environment.parsed_options.rate)
+        gevent.sleep(max(self._due - time.perf_counter(), 0))
+        self._pool.spawn(self._request, self._due)
+
+    def _request(self, due: float) -> None:
+        length, error = 0, None
+        try:
+            length = self._ask()
+        except (OSError, ResponseError) as problem:
+            error = problem
+        self.environment.events.request.fire(
+            request_type="POST",
+            name="/generate",
+            response_time=(time.perf_counter() - due) * 1000,
+            response_length=length,
+            exception=error,
+            context={},
+        )
+
+    def _ask(self) -> int:
+        body = json_body(self.environment.parsed_options.max_tokens)
+        answer = self._client.post("/generate", body=body, headers=headers())
+        content = answer.read()
+        if answer.status_code != 200:
+            raise ResponseError(f"status {answer.status_code}")
+        return len(content)
