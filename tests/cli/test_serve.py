@@ -81,7 +81,7 @@ def test_a_signal_lets_requests_finish_and_leaves_nothing(
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
     with ServeProcess(tmp_path, *FAKE, "--plan", "ttft=100s") as serve:
         serve.wait_ready()
-        request = Thread(target=lambda: _generate(serve.url), daemon=True)
+        request = Thread(target=_generate_in_vain, args=(serve.url,))
         request.start()
         wait_until(lambda: _running(serve.url) > 0)
         serve.interrupt()
@@ -89,6 +89,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
         assert serve.process.poll() is None
         serve.interrupt()
         assert serve.process.wait(10) == 130
+        request.join()
         assert marked(serve.mark) == set()
 
 
@@ -131,6 +132,11 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
 
 def _generate(url: str) -> httpx.Response:
     return httpx.post(f"{url}/generate", json={"prompt": "a", "max_tokens": 3}, timeout=120)
+
+
+def _generate_in_vain(url: str) -> None:
+    with pytest.raises(httpx.HTTPError):
+        _generate(url)
 
 
 def _running(url: str) -> int:

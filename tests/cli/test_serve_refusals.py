@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from avikam.worker.settings import embedded_model
 from tests.cli.processes import marked, run_avikam
 
 
+PROGRESS = re.compile(r"Loading \S+|Loading a fake engine|worker 1 .* \([\d.]+ s\)$")
+
+
 def refusal(*arguments: str, **environ: str) -> str:
     """The one line that a refused start prints."""
     mark = "refused-" + "-".join(arguments)[-60:]
@@ -22,7 +26,7 @@ def refusal(*arguments: str, **environ: str) -> str:
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert marked(mark) == set()
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("Loading ")]
+    lines = [line for line in done.stderr.splitlines() if not PROGRESS.match(line)]
     assert len(lines) == 1, done.stderr
     return lines[0]
 

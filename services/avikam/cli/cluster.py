@@ -90,12 +90,12 @@ class ClusterPlan:
     def _gateway_command(self) -> list[str]:
         flags = dict(self.gateway_flags)
         flags |= {"workers": ",".join(self.addresses()), "http_port": self.gateway.http_port}
-        return self._command("gateway", flags)
+        return self._command("gateway", flags, "--standby")
 
-    def _command(self, service: str, flags: Mapping[str, Any]) -> list[str]:
+    def _command(self, service: str, flags: Mapping[str, Any], *own: str) -> list[str]:
         config = ["--config", str(self.config)] if self.config else []
-        given = [f"{_flag(name, value)}" for name, value in flags.items()]
-        return [sys.executable, "-m", "avikam", service, "--lifeline", *config, *given]
+        given = [_flag(name, value) for name, value in flags.items()]
+        return [sys.executable, "-m", "avikam", service, "--lifeline", *own, *config, *given]
 
 
 def _flag(name: str, value: Any) -> str:
@@ -166,6 +166,8 @@ class Cluster:
         async with asyncio.TaskGroup() as tasks:
             for name, address in zip(self._workers, self._plan.addresses(), strict=True):
                 tasks.create_task(self._follow_worker(name.name, address))
+        # Imported by now, but not listening: a cluster that cannot serve never opens its port.
+        self._gateway.begin()
         await gateway_ready(self._plan.url)
         self._progress.step("gateway ready")
 

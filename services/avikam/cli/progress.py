@@ -34,7 +34,8 @@ class Progress:
         if self._bar is None:
             self._line(f"{text} ({time.monotonic() - self._started:.1f} s)")
         else:
-            self._bar.update(1, text)
+            self._bar.current_item = text
+            self._bar.update(1)
 
     def close(self) -> None:
         """Leave the terminal's cursor on a line of its own."""

@@ -46,6 +46,7 @@ class Supervised:
         self._argv = argv
         self._environ = environ
         self._process: Process | None = None
+        self._may_begin = False
 
     @property
     def pid(self) -> int:
@@ -63,6 +64,14 @@ class Supervised:
             env=dict(self._environ),
             start_new_session=True,
         )
+        if self._may_begin:
+            self.begin()
+
+    def begin(self) -> None:
+        """Give a process that stands by the word to begin, now and at every later start."""
+        self._may_begin = True
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(b"\n")
 
     async def keep_running(self, ready: asyncio.Event, report: Callable[[str], None]) -> None:
         """Wait for the process for ever, starting it again; before ``ready`` an end is final."""
