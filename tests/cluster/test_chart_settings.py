@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from avikam.gateway.access.key_file import read_keys
+from avikam.gateway.access.keys import KeyRing
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.settings import load
 from avikam.worker.settings import WorkerSettings
@@ -46,6 +48,14 @@ def test_the_services_accept_an_example(example: Path, tmp_path: Path) -> None:
         name = resource["metadata"]["name"]
         if resource["kind"] == "ConfigMap" and name.startswith("avikam-worker"):
             load(WorkerSettings, "worker", file_of(resources, name, tmp_path))
+
+
+def test_the_gateway_accepts_the_key_that_the_chart_makes(tmp_path: Path) -> None:
+    secret = named(render(), "Secret", "avikam-gateway-keys")["stringData"]
+    file = tmp_path / "keys.yaml"
+    file.write_text(secret["keys.yaml"])
+    keys = read_keys(file)
+    assert KeyRing(keys).find(secret["api-key"].encode()) == keys[0]
 
 
 def test_the_pods_live_longer_than_their_drain(tmp_path: Path) -> None:
