@@ -94,7 +94,7 @@ class SequenceRunner:
                     return
                 frame = await self._next_frame(run)
         except ApiError as error:
-            self._settle(run, ok=None if error.status < 500 else False)
+            self._settle(run, ok=_verdict(error))
             raise
         finally:
             self._settle(run, ok=None if journal.finish is None else True)
@@ -215,6 +215,14 @@ class SequenceRunner:
             if run.ticket is not None and run.attempt is not None:
                 run.attempt.worker.breaker.record(run.ticket, True)
         run.last_token_at = now
+
+
+def _verdict(error: ApiError) -> bool | None:
+    """What an error says of its worker: False against it, None nothing.
+
+    Deadlines are the client's to choose; an engine that is really stuck is the watchdog's to find.
+    """
+    return None if error.status < 500 or error.status == 504 else False
 
 
 def _check_end(frame: worker_pb2.SequenceFrame) -> None:

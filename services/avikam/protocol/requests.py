@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.limits import LIMITS, Limits
+from avikam.protocol.validation import shown
 from avikam.protocol.wire import checked_sampling, given_sampling
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2
@@ -50,7 +51,7 @@ def check_request(request: GenerationRequest, limits: Limits = LIMITS) -> None:
     if len(request.prompts) > limits.prompts:
         raise invalid(f"{len(request.prompts)} prompts, at most {limits.prompts}", "prompt")
     if not 1 <= request.n <= limits.choices:
-        raise invalid(f"n is {request.n}, must be between 1 and {limits.choices}", "n")
+        raise invalid(f"n is {shown(request.n)}, must be between 1 and {limits.choices}", "n")
     if len(request.model) > limits.model_name_chars:
         raise invalid(
             f"model has {len(request.model)} characters, at most {limits.model_name_chars}", "model"

@@ -11,7 +11,7 @@ from avikam.gateway.api import accounts
 from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import sampling
-from avikam.gateway.api.json_body import refuse
+from avikam.gateway.api.json_body import json_text, refuse
 from avikam.gateway.api.logprobs import chat_logprobs
 from avikam.gateway.api.openai_fields import REFUSED, OpenAIFields, ResponseFormat
 from avikam.gateway.generation import Generation
@@ -76,7 +76,7 @@ class ChatBody(OpenAIFields):
             raise invalid("top_logprobs goes with logprobs: true", "top_logprobs")
         schema = self.response_format.schema_wanted() if self.response_format else None
         if schema is not None:
-            given["json_schema"] = orjson.dumps(schema).decode()
+            given["json_schema"] = json_text(schema, "response_format")
         return given
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
+from avikam.gateway.api.json_body import json_text
 from avikam.protocol.errors import ApiError, invalid
 
 _ROLES = {
@@ -70,4 +69,4 @@ def _not_text(kind: Any, param: str) -> ApiError:
 def _written_calls(calls: Any, param: str) -> list[str]:
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise invalid(f"{param}.tool_calls must be a list of objects", f"{param}.tool_calls")
-    return [orjson.dumps(call.get("function")).decode() for call in calls]
+    return [json_text(call.get("function"), f"{param}.tool_calls") for call in calls]

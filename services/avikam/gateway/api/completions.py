@@ -13,7 +13,7 @@ from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import PromptJson, prompts, sampling
 from avikam.gateway.api.generate import index_of
-from avikam.gateway.api.json_body import refuse
+from avikam.gateway.api.json_body import json_text, refuse
 from avikam.gateway.api.logprobs import CompletionLogprobs
 from avikam.gateway.api.openai_fields import REFUSED, OpenAIFields, ResponseFormat
 from avikam.gateway.generation import Generation
@@ -74,7 +74,7 @@ class CompletionBody(OpenAIFields):
                 given["prompt_logprobs"] = self.logprobs
         schema = self.response_format.schema_wanted() if self.response_format else None
         if schema is not None:
-            given["json_schema"] = orjson.dumps(schema).decode()
+            given["json_schema"] = json_text(schema, "response_format")
         return given
 
 

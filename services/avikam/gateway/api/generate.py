@@ -18,6 +18,7 @@ from pydantic import Field
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import PromptJson, SamplingFields, prompts, sampling
+from avikam.gateway.api.json_body import json_text
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http import sse
@@ -69,13 +70,13 @@ class GenerateBody(SamplingFields):
             if (value := getattr(self, name)) is not None:
                 given[name] = value
         if self.json_schema is not None:
-            given["json_schema"] = schema_text(self.json_schema)
+            given["json_schema"] = schema_text(self.json_schema, "json_schema")
         return given
 
 
-def schema_text(schema: dict[str, Any] | str) -> str:
+def schema_text(schema: dict[str, Any] | str, param: str) -> str:
     """A JSON schema as the text that the worker compiles."""
-    return schema if isinstance(schema, str) else orjson.dumps(schema).decode()
+    return schema if isinstance(schema, str) else json_text(schema, param)
 
 
 class GenerateDialect:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import jiter
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from avikam.protocol.errors import ApiError, invalid
@@ -68,6 +69,14 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
     raise _problem(dict(problem), _names(model))
+
+
+def json_text(value: object, param: str) -> str:
+    """A part of a body as JSON again; 400 for a number that no engine reads."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        raise invalid(f"{param} has a number beyond 64 bits", param) from None
 
 
 def _problem(problem: Mapping[str, Any], known: Collection[str]) -> ApiError:

@@ -79,7 +79,7 @@ class Parameters(StrictBody):
             given["prompt_logprobs"] = 0
         if self.grammar is not None:
             kind = "regex" if self.grammar.type == "regex" else "json_schema"
-            given[kind] = schema_text(self.grammar.value)
+            given[kind] = schema_text(self.grammar.value, "parameters.grammar")
         return given
 
     def _samples(self) -> bool:

@@ -52,7 +52,8 @@ class Attempt:
         except grpc.aio.AioRpcError as error:
             raise diagnose(error, self._accepted) from None
         except asyncio.CancelledError:
-            if self._lost:
+            task = asyncio.current_task()
+            if self._lost and not (task is not None and task.cancelling()):
                 raise AttemptError(Kind.LOST, self._lost, silent=True) from None
             raise
         if not isinstance(frame, worker_pb2.SequenceFrame):

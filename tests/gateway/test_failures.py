@@ -1,0 +1,228 @@
+"""Workers that die, freeze, lie or are not there: the client's bytes are those of a quiet day."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tests.gateway.harness import RunningGateway, Stream, gateway_at, gateway_to, serving
+from tests.worker.harness import LOOPBACK, eventually, free_port, running_worker, worker_process
+
+MAX_TOKENS = 40
+SEEDS = range(4)
+
+
+async def ask(gateway: RunningGateway, seed: int) -> Stream:
+    """A stream that must be whole."""
+    stream = await gateway.stream(
+        prompt="Bonjour", max_tokens=MAX_TOKENS, seed=seed, logprobs=1, details=True
+    )
+    assert stream.status == 200
+    assert stream.error is None
+    assert stream.done
+    assert stream.finish_reason == "length"
+    return stream
+
+
+def token_ids(stream: Stream) -> list[int]:
+    """Ids of all tokens, as their logprobs name them."""
+    return [
+        entry["token_id"] for event in stream.events for entry in event.get("logprobs", [])
+    ]
+
+
+async def unbroken() -> list[Stream]:
+    """What the seeds give when nothing fails."""
+    async with serving() as gateway:
+        return [await ask(gateway, seed) for seed in SEEDS]
+
+
+async def same_as_unbroken(gateway: RunningGateway) -> None:
+    """Ask with every seed; whoever answers, in one go or not, the answers are the same."""
+    for seed, wanted in zip(SEEDS, await unbroken(), strict=True):
+        stream = await ask(gateway, seed)
+        assert stream.text == wanted.text
+        assert token_ids(stream) == token_ids(wanted)
+        assert stream.events[-1]["usage"] == wanted.events[-1]["usage"]
+
+
+@pytest.mark.parametrize("index", [0, 7, 33])
+async def test_a_killed_worker_is_replaced_in_the_middle_of_a_word(index: int) -> None:
+    async with (
+        worker_process(plan=f"tpot=1ms,die@{index}") as mortal,
+        running_worker(plan="tpot=1ms") as healthy,
+        gateway_to(mortal, healthy, routing="round_robin") as gateway,
+    ):
+        await same_as_unbroken(gateway)
+
+        await mortal.exit_code()
+        recovered = "midstream_resumes_total" if index else "retries_total"
+        assert gateway.metric(recovered, outcome="done") == 1
+        assert len(gateway.server.gateway.pool.ready) == 1
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "drop@0",
+        "drop@9",
+        "drop@33",
+        "refuse",
+        "garble@9",
+        "repeat@9",
+        "error@9",
+        "error@0",
+        "crash@9",
+        "slow=30ms@9,drop@20",
+    ],
+)
+async def test_a_worker_that_fails_changes_nothing(plan: str) -> None:
+    async with (
+        running_worker(plan=f"tpot=1ms,{plan}") as failing,
+        running_worker(plan="tpot=1ms") as healthy,
+        gateway_to(failing, healthy, routing="round_robin", retry_pause_seconds=0.05) as gateway,
+    ):
+        await same_as_unbroken(gateway)
+
+        assert sum(_failed_attempts(gateway)) > 0
+
+
+def _failed_attempts(gateway: RunningGateway) -> list[float]:
+    kinds = ("refused", "lost", "full", "unwell")
+    return [gateway.metric("attempts_failed_total", kind=kind) for kind in kinds]
+
+
+async def test_an_engine_that_hangs_is_given_up() -> None:
+    async with (
+        running_worker(plan="tpot=1ms,hang@9") as hanging,
+        running_worker(plan="tpot=1ms") as healthy,
+        gateway_to(hanging, healthy, routing="round_robin", heartbeat_seconds=2.0) as gateway,
+    ):
+        await same_as_unbroken(gateway)
+
+        states = {member.address: member.breaker.state.value for member in gateway.server.gateway.pool}
+        assert states == {hanging.address: "open", healthy.address: "closed"}
+
+
+async def test_whole_replies_survive_as_well() -> None:
+    async with (
+        running_worker(plan="tpot=1ms,drop@9") as failing,
+        running_worker(plan="tpot=1ms") as healthy,
+        gateway_to(failing, healthy, routing="round_robin") as gateway,
+        serving() as quiet,
+    ):
+        for path in ("/generate", "/v1/completions"):
+            body = {"prompt": ["a", "b"], "n": 2, "max_tokens": 30, "seed": 1, "logprobs": 2}
+            wanted = (await quiet.post(path, **body)).json()["choices"]
+
+            assert (await gateway.post(path, **body)).json()["choices"] == wanted
+
+
+async def test_stop_strings_survive_a_resume() -> None:
+    async with serving() as quiet:
+        whole = await quiet.text(prompt="a", max_tokens=60, seed=3)
+    at = len(whole) // 2
+    stop = whole[at : at + 6]
+    for index in range(5, 40, 5):
+        async with (
+            running_worker(plan=f"tpot=200us,drop@{index}") as failing,
+            running_worker() as healthy,
+            gateway_to(failing, healthy, routing="round_robin") as gateway,
+        ):
+            for _ in range(2):
+                stream = await gateway.stream(prompt="a", max_tokens=60, seed=3, stop=stop)
+                assert stream.text == whole[: whole.index(stop)]
+                assert stream.finish_reason == "stop"
+
+
+async def test_a_stream_that_nobody_can_continue_ends_with_an_error() -> None:
+    async with serving(plan="tpot=1ms,drop@9", resumes=0) as gateway:
+        stream = await gateway.stream(prompt="Bonjour", max_tokens=MAX_TOKENS)
+
+        assert stream.status == 200
+        assert not stream.done
+        assert stream.finish_reason is None
+        assert stream.error is not None
+        assert stream.error["code"] == "stream_interrupted"
+
+
+async def test_a_request_that_everybody_fails_is_502() -> None:
+    async with serving(plan="error@0", retry_pause_seconds=0.01) as gateway:
+        for body in ({}, {"stream": True}):
+            reply = await gateway.post("/generate", prompt="Bonjour", **body)
+
+            assert reply.status_code == 502
+            assert reply.json()["error"]["code"] == "upstream_unavailable"
+            assert reply.json()["error"]["type"] == "server_error"
+
+
+async def test_a_worker_that_is_not_there_at_the_start_does_not_matter() -> None:
+    async with running_worker() as worker:
+        absent = f"{LOOPBACK}:{free_port()}"
+        async with gateway_at(absent, worker.address) as gateway:
+            await gateway.ready()
+
+            texts = [await gateway.text(prompt=f"p{n}", max_tokens=5, seed=1) for n in range(20)]
+
+            assert len(set(texts)) == 1
+            assert sum(_failed_attempts(gateway)) == 0
+
+
+async def test_readiness_follows_the_workers_and_requests_wait_for_the_first() -> None:
+    port = free_port()
+    async with gateway_at(f"{LOOPBACK}:{port}") as gateway:
+        unready = await gateway.get("/readyz")
+        assert unready.status_code == 503
+        assert unready.json()["workers"] == [{"state": "unreachable"}]
+        early = asyncio.create_task(gateway.text(prompt="Bonjour", max_tokens=3))
+        await asyncio.sleep(0.1)
+
+        async with running_worker(port=port):
+            assert await early
+            assert (await gateway.get("/readyz")).status_code == 200
+
+        await eventually(lambda: not gateway.server.gateway.pool.ready)
+        assert (await gateway.get("/readyz")).status_code == 503
+        assert (await gateway.get("/livez")).status_code == 200
+
+
+# The gateway's own end
+
+
+async def test_a_draining_gateway_is_unready_and_finishes_its_streams() -> None:
+    async with serving(plan="tpot=10ms", drain_notice_seconds=0.3) as gateway:
+        running = asyncio.create_task(ask(gateway, 0))
+        await eventually(lambda: gateway.metric("generated_tokens_total") > 0)
+
+        draining = asyncio.create_task(gateway.server.drain())
+        await eventually(lambda: gateway.server.gateway.drain.started)
+        readiness = await gateway.get("/readyz")
+        late = await gateway.text(prompt="Bonjour", max_tokens=2)
+
+        assert readiness.status_code == 503
+        assert readiness.json()["status"] == "draining"
+        assert late
+        assert token_ids(await running)
+        await asyncio.wait_for(draining, 10)
+        with pytest.raises(ConnectionRefusedError):
+            await gateway.connect()
+
+
+async def test_a_stopped_gateway_cuts_what_runs_and_frees_the_worker() -> None:
+    async with running_worker(plan="tpot=50ms") as worker, contextlib.AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(gateway_to(worker))
+        reader, writer = await gateway.connect()
+        body = b'{"prompt":"a","max_tokens":1000,"stream":true}'
+        writer.write(b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await reader.readuntil(b"\r\n\r\n")
+
+        await gateway.server.stop()
+
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert not (await reader.read()).endswith(b"0\r\n\r\n")
+        await eventually(lambda: not worker.engine.stats().slots_used)
+        writer.close()
