@@ -15,7 +15,6 @@ from avikam.model.manifest import write_manifest
 from avikam.worker.settings import embedded_model
 from tests.cli.processes import marked, run_avikam
 
-
 PROGRESS = re.compile(r"Loading \S+|Loading a fake engine|worker 1 .* \([\d.]+ s\)$")
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.settings import (
@@ -28,6 +28,7 @@ class Example(Settings):
     peers: Addresses = ()
     ratio: float = Field(default=0.5, ge=0, le=1)
     verbose: bool = False
+    password: SecretStr | None = None
 
 
 # Weakest first; each gives http_port a number of its own.
@@ -101,7 +102,7 @@ def problems_of(
         (
             {"environ": {"AVIKAM_GATEWAY__ZZZZ": "1"}},
             "AVIKAM_GATEWAY__ZZZZ is not a setting; known: log_level, log_format, http_port, "
-            "grpc_port, peers, ratio, verbose",
+            "grpc_port, peers, ratio, verbose, password",
         ),
         (
             {"flags": {"http_port": "70000"}},
@@ -115,6 +116,10 @@ def problems_of(
             {"file": "gateway: {verbose: perhaps}"},
             "gateway.verbose in c.yaml is 'perhaps': input should be a valid boolean, "
             "unable to interpret input",
+        ),
+        (
+            {"file": "gateway: {password: 123456}"},
+            "gateway.password in c.yaml is refused: input should be a valid string",
         ),
         ({"file": "gateway: [1]"}, "gateway in c.yaml must hold names and values"),
         ({"file": "- gateway"}, "c.yaml must hold the sections gateway, worker"),

@@ -24,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -140,7 +141,7 @@ def load_with_origins(
     try:
         settings = cls.model_validate(values)
     except ValidationError as error:
-        raise SettingsError([*problems, *_invalid(error, origins)]) from None
+        raise SettingsError([*problems, *_invalid(error, origins, _secrets(cls))]) from None
     if problems:
         raise SettingsError(problems)
     return Loaded(settings, {name: origins.get(name, _DEFAULT) for name in known})
@@ -228,7 +229,9 @@ def _suggest(
     return f"; did you mean {written}?"
 
 
-def _invalid(error: ValidationError, origins: Mapping[str, Origin]) -> Iterator[str]:
+def _invalid(
+    error: ValidationError, origins: Mapping[str, Origin], secrets: frozenset[str]
+) -> Iterator[str]:
     for problem in error.errors(include_url=False):
         message = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
@@ -236,4 +239,14 @@ def _invalid(error: ValidationError, origins: Mapping[str, Origin]) -> Iterator[
             continue
         name = str(problem["loc"][0])
         where = origins[name].name if name in origins else name
-        yield f"{where} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+        value = "refused" if name in secrets else repr(problem["input"])
+        yield f"{where} is {value}: {message[0].lower()}{message[1:]}"
+
+
+def _secrets(cls: type[Settings]) -> frozenset[str]:
+    """Settings whose values are never shown."""
+    return frozenset(
+        name
+        for name, field in cls.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    )
