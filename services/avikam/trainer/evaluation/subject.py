@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from avikam.model.checkpoint import load_checkpoint
 from avikam.model.loading import WeightType, from_float_weights, load_model
 from avikam.model.manifest import CONFIG, TOKENIZER, WEIGHTS
@@ -68,12 +66,3 @@ def _digest(folder: Path) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def peak_memory(device: torch.device) -> int:
-    """Most bytes held so far: device memory on CUDA, resident memory of the process on a CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,6 +1,8 @@
-"""From raw files to a corpus folder. Two stages; each leaves a file, so a cut-off run goes on.
+"""From raw files to a corpus folder.
 
-raw files -> clean/<file>.jsonl.gz -> copies out, split, leaks out -> corpus folder, report
+    raw files -> clean rows, file by file -> copies out, split, leaks out -> corpus folder, report
+
+The rows of each cleaned file are kept in ``.work`` until the end, so a cut-off run goes on there.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from avikam.trainer.corpus import load_corpus
 from avikam.trainer.preparation.duplicates import without_duplicates
 from avikam.trainer.preparation.intake import raw_files, read_rows
 from avikam.trainer.preparation.layout import Sided, write_corpus
@@ -41,7 +44,8 @@ class Preparation:
         self._out = out
         self._recipe = recipe
         self._evaluation = evaluation
-        identity = json.dumps(asdict(recipe), sort_keys=True)
+        files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._files]
+        identity = json.dumps([asdict(recipe), files], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:12]
         self._work = out / ".work" / key
 
@@ -116,22 +120,28 @@ def _without_leaks(sided: Sided, held: HeldOut, dropped: Counter[str]) -> Sided:
 
 
 def check_leaks(folder: Path) -> str:
-    """Verify a corpus folder; :class:`LeakError` names the first leaks."""
+    """Compare training text with ``eval/`` and held-out pairs; :class:`LeakError` shows leaks."""
     if not (folder / "eval").is_dir():
         raise FileNotFoundError(f"{folder} has no folder eval/ to check against")
     held = HeldOut()
     names = hold_out_evaluation(folder / "eval", held)
+    for side in ("valid", "test"):
+        for pairs in load_corpus(folder, side).pairs.values():
+            for pair in pairs:
+                held.add(pair.french)
+                held.add(pair.english)
     leaks = first_leaks(training_rows(folder), held)
     if leaks:
         shown = "\n".join(leaks)
         raise LeakError(f"{len(leaks)} or more training rows hold evaluation text:\n{shown}")
-    return f"no training row of {folder} holds text of {len(names)} evaluation files"
+    return (
+        f"no training row of {folder} holds text of {len(names)} evaluation files "
+        "or of the held-out pairs"
+    )
 
 
 def training_rows(folder: Path) -> Iterator[Row]:
     """Every training row of a corpus folder in its final layout."""
-    from avikam.trainer.corpus import load_corpus
-
     corpus = load_corpus(folder)
     for domain, pairs in corpus.pairs.items():
         for pair in pairs:
