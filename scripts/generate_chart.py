@@ -28,7 +28,8 @@ CHART_OWNED = {
         *("drain_notice_seconds", "drain_seconds"),
     },
     "workerConfig": {
-        *("host", "port", "metrics_port", "model", "adapters", "log_format", "worker_id"),
+        *("host", "port", "metrics_port", "model", "adapters", "kv_redis"),
+        *("log_format", "worker_id"),
         *("drain_accept_seconds", "drain_seconds"),
     },
 }

@@ -71,6 +71,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"source": "download", "download": {"url": "http://models.example.com/a"}}},
         "does not match pattern '^(https://.+)?$'",
     ),
+    "an external Redis without its secret": (
+        {"redis": {"mode": "external"}},
+        "redis.mode is external but redis.external.existingSecret is empty",
+    ),
+    "an external Redis that no network policy allows": (
+        {"redis": {"mode": "external", "external": {"existingSecret": "redis"}}},
+        "redis.mode is external but redis.external.egressCIDRs is empty",
+    ),
     "routes without a Gateway": (
         {"gatewayApi": {"grpcRoute": True}},
         "gatewayApi routes need a Gateway to attach to",

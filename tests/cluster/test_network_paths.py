@@ -14,7 +14,7 @@ LABELS = {
         "app.kubernetes.io/instance": "avikam",
         "app.kubernetes.io/component": name,
     }
-    for name in ("gateway", "worker", "test")
+    for name in ("gateway", "worker", "redis", "test")
 }
 NAMESPACES = {
     **dict.fromkeys(LABELS, "avikam"),
@@ -26,6 +26,7 @@ NAMESPACES = {
 PORTS = {
     "gateway": {"http": 8000, "grpc": 9000, "metrics": 9090},
     "worker": {"grpc": 50051, "metrics": 9091},
+    "redis": {"redis": 6379},
     "dns": {"dns": 53},
 }
 
@@ -98,6 +99,12 @@ FOREIGN = {(source, "dns", 53) for source in ("stranger", "neighbour", "promethe
 
 def test_only_the_needed_paths_are_open() -> None:
     assert paths(render()) == NEEDED | FOREIGN | set(everyone_to_the_gateways())
+
+
+def test_with_redis_workers_reach_it_and_nobody_else() -> None:
+    found = paths(render(values={"redis": {"mode": "internal"}}))
+    opened = {("worker", "redis", 6379), ("worker", "dns", 53)}
+    assert found == NEEDED | FOREIGN | set(everyone_to_the_gateways()) | opened
 
 
 def test_clients_can_be_narrowed_to_a_namespace() -> None:

@@ -17,6 +17,13 @@
 
 {{- define "avikam.gatewayName" -}}{{ include "avikam.fullname" . }}-gateway{{- end }}
 
+{{- define "avikam.redisName" -}}{{ include "avikam.fullname" . }}-redis{{- end }}
+
+{{/* Secret with Redis' address under `url`. */}}
+{{- define "avikam.redisSecretName" -}}
+{{- ternary .Values.redis.external.existingSecret (include "avikam.redisName" .) (eq .Values.redis.mode "external") -}}
+{{- end }}
+
 {{/* Takes {root, pool}. */}}
 {{- define "avikam.workerName" -}}{{ include "avikam.fullname" .root }}-worker-{{ .pool.name }}{{- end }}
 

@@ -66,6 +66,14 @@
 {{- end }}
 
 {{- define "avikam.validateSecrets" -}}
+{{- if eq .Values.redis.mode "external" -}}
+{{- if empty .Values.redis.external.existingSecret -}}
+{{- fail "redis.mode is external but redis.external.existingSecret is empty; name the secret that holds the address under url" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (empty .Values.redis.external.egressCIDRs) -}}
+{{- fail "redis.mode is external but redis.external.egressCIDRs is empty; name Redis's networks, such as [10.0.0.0/8], or disable networkPolicy" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.monitoring.alertmanagerConfig -}}
 {{- if and .enabled (empty .existingSecret) -}}
 {{- fail "monitoring.alertmanagerConfig is enabled but its existingSecret is empty; name the secret that holds the webhook addresses under pager and chat" -}}
