@@ -34,19 +34,19 @@ class Attempt:
         self._lost = ""
         self._engine_step = 0
         self._heard_at = clock()
-        self._reading = False
+        self._paused_at = 0.0
         worker.begin(cost)
 
     @property
     def silent_since(self) -> float | None:
         """See the class; None while nobody waits."""
-        return self._heard_at if self._reading else None
+        return None if self._paused_at else self._heard_at
 
     async def read(self) -> worker_pb2.SequenceFrame:
         """The next frame; raises :class:`AttemptError` or the worker's ApiError."""
-        if not self._reading:
-            self._reading = True
-            self._heard_at = self._clock()
+        if self._paused_at:
+            self._heard_at += self._clock() - self._paused_at
+            self._paused_at = 0.0
         try:
             frame = await self._call.read()
         except grpc.aio.AioRpcError as error:
@@ -64,7 +64,7 @@ class Attempt:
 
     def pause(self) -> None:
         """The reader is busy with its client: silence means nothing now."""
-        self._reading = False
+        self._paused_at = self._clock()
 
     def lose(self, why: str) -> None:
         """Give the worker up; the reader gets :class:`AttemptError`."""
