@@ -186,5 +186,3 @@ async def serving(
 def _client(server: GatewayServer) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
     return httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, limits=limits, trust_env=False)
-
-

@@ -320,7 +320,8 @@ async def test_a_deadline_is_a_whole_number(gateway: RunningGateway, value: str)
 
 
 @pytest.mark.parametrize(
-    "body", [b"\xff" * 30, b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0a\x05a", b"\0\0"]
+    "body",
+    [b"\xff" * 30, b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0a\x05a", b"\0\0"],
 )
 async def test_bytes_that_are_no_message(gateway: RunningGateway, body: bytes) -> None:
     await refuses(gateway, "/generate", body, "invalid_protobuf", content_type=PROTOBUF)

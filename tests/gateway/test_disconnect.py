@@ -78,7 +78,7 @@ async def test_a_reader_that_stopped_is_cut_off() -> None:
     """It holds buffers and a slot for as long as it may, and no longer."""
     async with serving(slow_client_seconds=0.3) as gateway:
         reader, writer = await gateway.connect()
-        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        reader._transport.pause_reading()
         body = {"n": 8, "max_tokens": 1900, "stream": True, "logprobs": 20}
         writer.write(request_bytes(**body))
         await eventually(lambda: bool(gateway.metric("generated_tokens_total")))
@@ -107,7 +107,9 @@ async def test_two_hundred_clients_that_leave_leave_nothing() -> None:
             writer.write(request[: rng.choice([len(request)] * 8 + [30, len(request) - 3])])
             await asyncio.sleep(rng.random() * 0.3)
             if rng.random() < 0.3:
-                await asyncio.wait({asyncio.create_task(reader.read(rng.randrange(1, 900)))}, timeout=0.2)
+                await asyncio.wait(
+                    {asyncio.create_task(reader.read(rng.randrange(1, 900)))}, timeout=0.2
+                )
             writer.transport.abort()
 
         async with asyncio.timeout(30):

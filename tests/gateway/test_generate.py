@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -110,9 +111,7 @@ async def test_the_length_has_three_names(gateway: RunningGateway, name: str) ->
 async def test_null_is_absent(gateway: RunningGateway) -> None:
     fields = ("seed", "stop", "temperature", "top_p", "n", "model", "logprobs", "stream")
 
-    reply = await gateway.post(
-        "/generate", prompt="Bonjour", max_tokens=3, **dict.fromkeys(fields)
-    )
+    reply = await gateway.post("/generate", prompt="Bonjour", max_tokens=3, **dict.fromkeys(fields))
 
     assert reply.status_code == 200
 
@@ -189,8 +188,8 @@ async def test_the_bare_address_answers_with_a_list(gateway: RunningGateway) -> 
 
 
 async def test_tgi_names_the_stop_that_matched(gateway: RunningGateway) -> None:
-    parameters = {"max_new_tokens": 60, "seed": 1, "do_sample": True}
-    body = {"inputs": "Bonjour", "parameters": parameters}
+    parameters: dict[str, Any] = {"max_new_tokens": 60, "seed": 1, "do_sample": True}
+    body: dict[str, Any] = {"inputs": "Bonjour", "parameters": parameters}
     whole = (await gateway.post("/generate", **body)).json()["generated_text"]
     parameters |= {"stop": [whole[10:15]], "details": True}
 

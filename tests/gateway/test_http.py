@@ -157,9 +157,7 @@ async def test_a_page_of_another_site_cannot_post(gateway: RunningGateway, kind:
 async def test_our_own_pages_may(gateway: RunningGateway, kind: str) -> None:
     body = '{"prompt":"a","max_tokens":1}'
 
-    reply = await gateway.send(
-        "/generate", body, content_type=kind, origin=gateway.server.url
-    )
+    reply = await gateway.send("/generate", body, content_type=kind, origin=gateway.server.url)
 
     assert reply.status_code == 200
 

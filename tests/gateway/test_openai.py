@@ -191,7 +191,9 @@ async def test_an_echo_with_logprobs_scores_the_prompt(lenient: AsyncOpenAI) -> 
 
 
 async def test_a_stop_text_may_be_one_or_many(client: AsyncOpenAI) -> None:
-    whole = (await client.completions.create(model=MODEL, prompt="a", max_tokens=60, seed=4)).choices
+    whole = (
+        await client.completions.create(model=MODEL, prompt="a", max_tokens=60, seed=4)
+    ).choices
     stop = whole[0].text[12:17]
 
     for given in (stop, [stop]):
@@ -238,9 +240,7 @@ NO_OPERATIONS: list[dict[str, Any]] = [
 async def test_what_clients_send_besides_is_accepted(
     gateway: RunningGateway, fields: dict[str, Any]
 ) -> None:
-    reply = await gateway.post(
-        "/v1/chat/completions", messages=MESSAGES, max_tokens=3, **fields
-    )
+    reply = await gateway.post("/v1/chat/completions", messages=MESSAGES, max_tokens=3, **fields)
 
     assert reply.status_code == 200, reply.text
 

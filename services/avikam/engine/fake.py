@@ -399,11 +399,13 @@ class FakeEngine:
             self._wake.wait()
 
     def _misnumber(self, sequence: _Sequence, kind: FaultKind) -> None:
-        """Say the next token once too often: with an index of the future, or as it is."""
+        """Say the next token with an index of the future, or the one before it again."""
         seed = sequence.spec.sampling.seed or 0
-        tokens = tuple(fake_text.answer(seed, sequence.index, sequence.index + 1))
-        ahead = 3 if kind is FaultKind.GARBLE else 0
-        sequence.sink(Delta(sequence.index + ahead, tokens))
+        index = sequence.index - (kind is FaultKind.REPEAT)
+        if index < 0:
+            return
+        tokens = tuple(fake_text.answer(seed, index, index + 1))
+        sequence.sink(Delta(index + 3 * (kind is FaultKind.GARBLE), tokens))
 
 
 def _describe(model_id: str, max_model_len: int) -> EngineModel:

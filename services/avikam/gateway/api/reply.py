@@ -1,6 +1,6 @@
 """Runs a generation as an HTTP reply: whole, or streamed as it comes.
 
-Errors before the first frame are raised, so that they get their own status; a stream that has begun
+Errors before the first token are raised, so that they get their own status; a stream that has begun
 ends with its dialect's error event. The client's leaving cancels everything.
 """
 
@@ -64,7 +64,7 @@ class GenerationReply(Response):
 
     async def _send_stream(self, send: Send) -> None:
         async with aclosing(self._handler.frames(self._generation)) as news:
-            first = await anext(news)
+            first = await self._first_token(news)
             headers = [
                 (b"content-type", self._dialect.stream_type.encode()),
                 (b"x-accel-buffering", b"no"),
@@ -72,6 +72,15 @@ class GenerationReply(Response):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             end = await self._send_pieces(first, news, send)
             await send({"type": "http.response.body", "body": end})
+
+    async def _first_token(self, news: AsyncGenerator[News, None]) -> News:
+        """The first frame to be told. No dialect says anything of those before it; when they are
+        all that comes for too long, the stream begins, so that the client sees that it lives."""
+        async for item in news:
+            journal, frame = item
+            if frame.token_ids or journal.finish is not None or self._elapsed() > _IDLE_SECONDS:
+                return item
+        raise RuntimeError("a generation ended without a finish")
 
     async def _send_pieces(
         self, first: News, news: AsyncGenerator[News, None], send: Send
