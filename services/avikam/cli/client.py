@@ -11,6 +11,10 @@ from typing import Any
 import httpx
 
 
+# Seconds of decoding below which a speed says nothing.
+SHORTEST_MEASURABLE = 0.01
+
+
 class ClientError(Exception):
     """The gateway could not be reached or said no; the message is one line for the user."""
 
@@ -32,9 +36,9 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float:
-        """Decoding speed: the first token's time is not part of it."""
+        """Decoding speed, without the first token's time; 0 when all came in one breath."""
         decoding = self.total_seconds - self.first_seconds
-        return (self.tokens - 1) / decoding if self.tokens > 1 and decoding > 0 else 0.0
+        return (self.tokens - 1) / decoding if decoding > SHORTEST_MEASURABLE else 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The answer and its figures, for programs."""
@@ -51,7 +55,7 @@ class Answer:
 
     def summary(self) -> str:
         """One line of figures."""
-        speed = f", {self.tokens_per_second:.1f} tokens/s" if self.tokens > 1 else ""
+        speed = f", {self.tokens_per_second:.1f} tokens/s" if self.tokens_per_second else ""
         return f"{self.tokens} tokens, first after {self.first_seconds:.2f} s{speed}"
 
 
