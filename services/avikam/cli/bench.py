@@ -12,6 +12,7 @@ from avikam.cli.failure import fail
 from avikam.worker.settings import embedded_model
 
 if TYPE_CHECKING:
+    from avikam.engine.kv.measure import KvFigures
     from avikam.engine.measure import EngineFigures
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure this machine.")
@@ -68,4 +69,71 @@ def _table(figures: EngineFigures) -> str:
         *(f"decode {n:>3} streams    {rate:10,.0f} tokens/s" for n, rate in figures.decode.items()),
         f"step at 2047 / at 320 {figures.context_step_ratio:10.2f}",
     ]
+    return "\n".join(rows)
+
+
+@app.command()
+def kv(
+    model: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder; the embedded model by default.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="auto, int8, bfloat16 or float32.")] = "auto",
+    tokens: Annotated[int, typer.Option(help="Length of the context; 0 is the longest.")] = 0,
+    redis: Annotated[str, typer.Option(help="URL of a Redis to measure with; none without.")] = "",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,
+    out: Annotated[Path, typer.Option(help="JSON to write.")] = Path("build/bench/kv.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Size and speed of the cold forms of keys and values, and from where copying pays."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        figures = _measure_kv(model or embedded_model(), weights, tokens, redis)
+    except (ConnectionError, ValueError) as error:
+        fail(str(error))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(figures.as_json(), indent=2) + "\n", encoding="utf-8")
+    typer.echo(out.read_text("utf-8") if as_json else _kv_table(figures))
+
+
+def _measure_kv(folder: Path, weights: str, tokens: int, redis: str) -> KvFigures:
+    from avikam.engine.build import slot_cache
+    from avikam.engine.kv.measure import KvBench
+    from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
+    from avikam.model.checkpoint import load_checkpoint
+    from avikam.model.loading import load_model, resolve_weight_type
+
+    checkpoint = load_checkpoint(folder)
+    kind = resolve_weight_type(weights, checkpoint)  # type: ignore[arg-type]
+    cache = slot_cache(checkpoint.config, 1, kind)
+    floats = slot_cache(checkpoint.config, 1, "bfloat16")
+    tier = RedisTier(RedisOptions(redis, prefix="avikam:bench", timeout=1.0)) if redis else None
+    bench = KvBench(load_model(checkpoint, kind), cache, floats)
+    return bench.run(tokens or checkpoint.config.max_positions, tier)
+
+
+def _kv_table(figures: KvFigures) -> str:
+    def tokens(count: int | None) -> str:
+        return "-" if count is None else f"{count} tokens"
+
+    rows = [
+        f"{figures.tokens} tokens, {figures.attention}, "
+        f"prefill {figures.prefill_tokens_per_second:,.0f} tokens/s",
+        f"{'form':24} {'bytes':>10} {'ratio':>6} {'dense':>6} {'encode':>8} {'decode':>8} MiB/s",
+        *(
+            f"{f.form:24} {f.bytes:10,} {f.ratio:6.2f} {f.against_dense:6.1f} "
+            f"{f.encode_mib_s:8,.0f} {f.decode_mib_s:8,.0f}"
+            for f in figures.forms
+        ),
+        f"perplexity after an int8 copy   x {figures.int8_perplexity_ratio:.5f}",
+        f"host   restore {figures.host_restore_ms:8.2f} ms, pays from "
+        f"{tokens(figures.host_break_even)}",
+    ]
+    if figures.redis_restore_ms is not None:
+        rows.append(
+            f"Redis  restore {figures.redis_restore_ms:8.2f} ms, pays from "
+            f"{tokens(figures.redis_break_even)}"
+        )
     return "\n".join(rows)

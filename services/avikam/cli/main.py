@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("avikam.cli.train", "Make a model: corpus, tokenizer, training, export."),
     "eval": ("avikam.cli.eval", "Measure a model."),
     "bench": ("avikam.cli.bench", "Measure this machine."),
+    "kv": ("avikam.cli.kv", "Look into cold KV blocks."),
     "config": ("avikam.cli.config", "Show or check settings and where they come from."),
     "keys": ("avikam.cli.keys", "Make, list and revoke API keys."),
     "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),

@@ -102,9 +102,9 @@ class TorchEngine:
     def _enqueue(self, sequence: Sequence) -> None:
         with self._wake:
             self._check_room(sequence)
+            self._reuse.begin(sequence, self._nudge)
             self._live[sequence.spec.request_id] = sequence
             self._load_tokens += sequence.cost
-            self._reuse.begin(sequence, self._nudge)
             self._inbox.append(sequence)
             self._wake.notify()
 

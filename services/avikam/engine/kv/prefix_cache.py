@@ -12,11 +12,12 @@ from avikam.engine.kv.counters import KvCounters
 from avikam.engine.kv.host import HostEntry, HostTier
 from avikam.engine.kv.keys import PrefixChain, root_key
 from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
-from avikam.engine.kv.remote import Prefetch, RemoteLink
+from avikam.engine.kv.remote import LinkOptions, Prefetch, RemoteLink
 from avikam.model.attention.slots import SlotCache
 from avikam.model.attention.snapshot import Snapshot
 
 _SHARED_AFTER_HITS = 2
+_UNWRITTEN_SHARE = 4  # a quarter of the memory, at most, waits to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,13 @@ class PrefixCache:
                 RedisTier(options.redis),
                 BlockFormat(cache, options.cold),
                 self._counters,
-                chunk=options.chunk,
-                secret=options.secret,
-                patience=options.patience,
-                break_even=options.redis_break_even,
+                LinkOptions(
+                    chunk=options.chunk,
+                    most_unwritten=options.host_bytes // _UNWRITTEN_SHARE,
+                    secret=options.secret,
+                    patience=options.patience,
+                    break_even=options.redis_break_even,
+                ),
             )
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from avikam.engine.kv.block import BlockError, BlockFormat
 from avikam.engine.kv.counters import KvCounters
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _LOADERS = 4
 _MOST_LOADS = 64
-_MOST_WRITES = 64
 _LAST_WRITES_SECONDS = 2.0
 
 
@@ -40,6 +39,21 @@ class Prefetch:
         self._wake()
 
 
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """``chunk`` is the chains'; at most ``most_unwritten`` bytes wait to be written.
+
+    A sequence waits for a load ``patience`` seconds at most; ``break_even`` are the tokens that it
+    must spare.
+    """
+
+    chunk: int
+    most_unwritten: int
+    secret: str
+    patience: float
+    break_even: int
+
+
 class RemoteLink:
     """Moves snapshots between the host tier and the remote one, on threads of its own."""
 
@@ -49,25 +63,19 @@ class RemoteLink:
         tier: RedisTier,
         blocks: BlockFormat,
         counters: KvCounters,
-        *,
-        chunk: int,
-        secret: str = "",
-        patience: float = 0.1,
-        break_even: int = 256,
+        options: LinkOptions,
     ) -> None:
         self._host = host
         self._tier = tier
         self._blocks = blocks
         self._counters = counters
-        self._chunk = chunk
-        self._secret = secret
-        self._patience = patience
-        self._break_even = break_even
+        self._options = options
         self._lock = threading.Lock()
         self._flights: dict[bytes, Future[None]] = {}
         self._loading = 0
         self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="avikam-kv-load")
-        self._writes: queue.Queue[HostEntry | None] = queue.Queue(_MOST_WRITES)
+        self._writes: queue.SimpleQueue[HostEntry | None] = queue.SimpleQueue()
+        self._unwritten = 0
         self._writer = threading.Thread(target=self._write_all, name="avikam-kv-write", daemon=True)
         self._writer.start()
 
@@ -84,33 +92,38 @@ class RemoteLink:
         ``chain`` must be the load's own: it is read from another thread.
         """
         known = self._host.longest(chain, limit)
-        if limit - known < self._break_even or not self._tier.available:
+        if limit - known < self._options.break_even or not self._tier.available:
             return None
         with self._lock:
             if self._loading >= _MOST_LOADS:
                 return None
             self._loading += 1
-        prefetch = Prefetch(time.monotonic() + self._patience, wake)
-        above = known + self._break_even - 1
+        prefetch = Prefetch(time.monotonic() + self._options.patience, wake)
+        above = known + self._options.break_even - 1
         self._loaders.submit(self._load, prefetch, chain, limit, above, tenant)
         return prefetch
 
     def share(self, entry: HostEntry) -> None:
         """Write an entry to the remote tier some time soon; left out when writes pile up."""
-        if entry.shared or entry.snapshot.seen < self._break_even or not self._tier.available:
+        if (
+            entry.shared
+            or entry.snapshot.seen < self._options.break_even
+            or not self._tier.available
+        ):
+            return
+        with self._lock:
+            fits = self._unwritten + entry.size <= self._options.most_unwritten
+            self._unwritten += entry.size if fits else 0
+        if not fits:
+            self._counters.add(remote_dropped=1)
             return
         entry.shared = True
-        try:
-            self._writes.put_nowait(entry)
-        except queue.Full:
-            entry.shared = False
-            self._counters.add(remote_dropped=1)
+        self._writes.put(entry)
 
     def close(self) -> None:
         """End the threads; what is to be written still has a moment."""
         self._loaders.shutdown(wait=False, cancel_futures=True)
-        with contextlib.suppress(queue.Full):
-            self._writes.put(None, timeout=_LAST_WRITES_SECONDS)
+        self._writes.put(None)
         self._writer.join(_LAST_WRITES_SECONDS)
         self._tier.close()
 
@@ -158,7 +171,7 @@ class RemoteLink:
             self._counters.add(remote_misses=1)
             return
         try:
-            snapshot = self._blocks.decode(block, key, tokens, seal_key(self._secret, key))
+            snapshot = self._blocks.decode(block, key, tokens, seal_key(self._options.secret, key))
         except BlockError as error:
             log.warning("a cold KV block is left out: %s", error)
             self._counters.add(remote_corrupt=1, remote_misses=1)
@@ -175,11 +188,13 @@ class RemoteLink:
                 self._write(entry)
             except Exception:
                 log.exception("writing a prefix failed")
+            with self._lock:
+                self._unwritten -= entry.size
 
     def _write(self, entry: HostEntry) -> None:
-        seal = seal_key(self._secret, entry.key)
+        seal = seal_key(self._options.secret, entry.key)
         block = self._blocks.encode(entry.snapshot, entry.key, entry.tokens, seal)
-        tail = entry.snapshot.seen % self._chunk
+        tail = entry.snapshot.seen % self._options.chunk
         if self._tier.put(entry.key, entry.parent, tail, block):
             self._counters.add(
                 remote_writes=1, remote_written_bytes=len(block), remote_raw_bytes=entry.size
