@@ -1,4 +1,4 @@
-"""The chart's own Redis: a real server accepts the rendered configuration and asks for its password."""
+"""The chart's own Redis: a real server takes the rendered configuration and its password."""
 
 from __future__ import annotations
 
