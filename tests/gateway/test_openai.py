@@ -183,8 +183,8 @@ async def test_an_echo_with_logprobs_scores_the_prompt(lenient: AsyncOpenAI) -> 
         assert logprobs.top_logprobs is not None
         assert len(logprobs.token_logprobs) == len(ids) + max_tokens
         assert len(logprobs.top_logprobs) == len(ids) + max_tokens
-        assert logprobs.token_logprobs[0] is None
-        assert logprobs.top_logprobs[:1] == [None]
+        assert list[object](logprobs.token_logprobs)[0] is None
+        assert list[object](logprobs.top_logprobs)[0] is None
         assert all(value is not None and value < 0 for value in logprobs.token_logprobs[1:])
         assert reply.usage is not None
         assert reply.usage.completion_tokens == max_tokens
