@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 
-
 # Seconds of decoding below which a speed says nothing.
 SHORTEST_MEASURABLE = 0.01
 

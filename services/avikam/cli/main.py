@@ -6,6 +6,7 @@ else; torch, gRPC and the web framework are loaded by the command that needs the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -99,6 +100,8 @@ def avikam_command(
 
 def main() -> None:
     """Entry point of the ``avikam`` program."""
+    # gRPC's core writes lines of its own to standard error, past every logger.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         app(prog_name="avikam")
     except ModuleNotFoundError as error:
