@@ -76,7 +76,12 @@ async def test_a_killed_worker_is_replaced_in_the_middle_of_a_word(
         "repeat@9",
         "error@9",
         "error@0",
-        "crash@9",
+        pytest.param(
+            "crash@9",
+            marks=pytest.mark.filterwarnings(
+                "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+            ),
+        ),
         "slow=30ms@9,drop@20",
     ],
 )
