@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from avikam.cli import checkup
 from avikam.cli.checkup import Finding, Verdict
 from avikam.cli.main import app
 from avikam.worker.settings import embedded_model
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_this_machine_can_serve() -> None:
@@ -76,6 +79,12 @@ def test_a_damaged_model_is_found(tmp_path: Path) -> None:
     finding = checkup.model(folder)
     assert finding.verdict is Verdict.BROKEN
     assert "config.json is corrupt" in finding.detail
+
+
+def test_what_is_looked_for_is_what_a_worker_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {line.split(">")[0] for line in project["optional-dependencies"]["worker"]}
+    assert {*checkup._WORKER_PACKAGES, "torch"} == declared
 
 
 def test_a_package_that_is_missing_comes_with_its_extra() -> None:
