@@ -23,7 +23,7 @@ from avikam.trainer.evaluation.recipe import EvalRecipe
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.evaluation.translation import Translator
 from avikam.trainer.preparation.cleaning import key_of
-from avikam.trainer.preparation.leaks import HeldOut, hold_out_evaluation
+from avikam.trainer.preparation.leaks import LeakGuard
 from avikam.trainer.preparation.rows import Row, digest
 from avikam.trainer.preparation.shards import write_lines
 from avikam.trainer.progress import progress_bar
@@ -101,15 +101,15 @@ class Backtranslation:
 
     def _collect(self, chunks: list[Path]) -> str:
         counts: Counter[str] = Counter()
-        held = HeldOut()
+        guard = LeakGuard()
         if (self._data / "eval").is_dir():
-            hold_out_evaluation(self._data / "eval", held)
+            guard.hold_out_evaluation(self._data / "eval")
         lines = [HEADER]
         for chunk in chunks:
             for values in read_jsonl(chunk):
                 problem = self._problem(*values)
                 row = _pair(*values)
-                if not problem and held.leaks(row):
+                if not problem and guard.leak(row):
                     problem = "leak"
                 if not problem:
                     lines.append("\t".join((*row.parts, row.domain, row.source)))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avikam.model.masks import visible
 from avikam.model.transformer import Attend, Avikam1
+from avikam.trainer.attention import DenseCache
 
 Advance = Callable[[int], None]
 """Called with the number of prompts that have just been finished."""
@@ -27,49 +27,21 @@ KEEP_SHARE = 0.7
 """Finished rows run along until so few are open; then the cache is copied without them."""
 
 
-@dataclass(slots=True)
-class DenseCache:
-    """Keys and values of every position: per layer [rows, kv heads, length, head_dim]."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
-
-    @classmethod
-    def empty(cls, model: Avikam1, rows: int, length: int, dtype: torch.dtype) -> DenseCache:
-        c = model.config
-        shape = (rows, c.num_kv_heads, length, c.head_dim)
-        device = model.rotary.device
-
-        def layers() -> list[Tensor]:
-            return [torch.zeros(shape, dtype=dtype, device=device) for _ in range(c.num_layers)]
-
-        return cls(layers(), layers())
-
-    def keep(self, rows: list[int]) -> DenseCache:
-        """A cache of some of the rows only."""
-        return DenseCache([k[rows] for k in self.keys], [v[rows] for v in self.values])
-
-
 def cached_attention(model: Avikam1, cache: DenseCache, positions: Tensor) -> Attend:
     """Attention of new tokens at ``positions`` [rows, n] over everything cached before them."""
-    config = model.config
+    config, attention = model.config, cache.attention
     length = int(positions.max()) + 1
     every = torch.arange(length, device=positions.device)
     masks = {t: visible(positions, every, config, t).unsqueeze(1) for t in set(config.layer_types)}
     rows = torch.arange(positions.shape[0], device=positions.device).unsqueeze(1)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys, values = cache.keys[layer], cache.values[layer]
-        keys[rows, :, positions] = k.to(keys.dtype)
-        values[rows, :, positions] = v.to(values.dtype)
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2).to(keys.dtype),
-            keys[:, :, :length],
-            values[:, :, :length],
-            attn_mask=masks[config.layer_types[layer]],
-            enable_gqa=config.num_kv_heads != config.num_heads,
-        )
-        return out.transpose(1, 2).to(q.dtype)
+        storage = cache.layers[layer]
+        for tensor, new in zip(storage, attention.entry(k, v), strict=True):
+            tensor[rows, :, positions] = new
+        known = [tensor[:, :, :length] for tensor in storage]
+        mask = masks[config.layer_types[layer]]
+        return attention.mix(q.transpose(1, 2), known, mask).transpose(1, 2)
 
     return attend
 
@@ -123,8 +95,7 @@ class _Decoder:
         limits = [self._room(request) for request in requests]
         lengths = [len(request.prompt) for request in requests]
         longest = max(map(sum, zip(lengths, limits, strict=True)))
-        dtype = self._model.norm.weight.dtype
-        cache = DenseCache.empty(self._model, len(requests), longest, dtype)
+        cache = DenseCache(self._model, len(requests), longest)
         token = self._prefill(cache, requests)
         answers: list[list[int]] = [[] for _ in requests]
         unfinished = {row for row, limit in enumerate(limits) if limit}
@@ -137,7 +108,8 @@ class _Decoder:
                     unfinished.discard(row)
             if len(unfinished) <= len(rows) * KEEP_SHARE:
                 kept = [place for place, row in enumerate(rows) if row in unfinished]
-                rows, token, cache = [rows[place] for place in kept], token[kept], cache.keep(kept)
+                rows, token = [rows[place] for place in kept], token[kept]
+                cache.keep(kept)
             if unfinished:
                 at = [lengths[row] + max(0, len(answers[row]) - 1) for row in rows]
                 token = self._step(cache, token, at)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avikam.model.transformer import Adapt, Avikam1
+from avikam.trainer.attention import row_attention
 from avikam.trainer.decoding import Advance
 from avikam.trainer.examples import Example
-from avikam.trainer.loss import hidden_states
 from avikam.trainer.packing import PADDING, Batch
 
 
@@ -54,7 +54,8 @@ def log_likelihoods(
 def _score(model: Avikam1, examples: list[Example], adapt: Adapt | None) -> list[Likelihood]:
     batch = one_per_row(examples, model.rotary.device)
     counted = batch.targets != -100
-    logits = model.logits(hidden_states(model, batch, adapt=adapt)[counted])
+    hidden = model(batch.tokens, batch.positions, row_attention(model, batch), adapt)
+    logits = model.logits(hidden[counted])
     losses = torch.zeros(batch.targets.shape, device=logits.device)
     losses[counted] = F.cross_entropy(logits, batch.targets[counted], reduction="none")
     sums, sizes = losses.double().sum(1).tolist(), counted.sum(1).tolist()

@@ -40,34 +40,46 @@ class Int8Slots(SlotCache):
         return [torch.int8, torch.float32, torch.int8, torch.float32]
 
     def _entry(self, k: Tensor, v: Tensor) -> list[Tensor]:
-        k_codes, k_scale = quantize_activations(k)
-        v_codes, v_scale = quantize_activations(v)
-        return [k_codes, k_scale.squeeze(-1), v_codes, v_scale.squeeze(-1)]
+        return exact_entry(k, v)
 
     def _mix(self, q: Tensor, known: list[Tensor], mask: Tensor) -> Tensor:
-        keys, key_scale, values, value_scale = known
-        codes, scale = quantize_activations(q)
-        scores = codes @ keys.transpose(-1, -2)
-        scores = scores * (scale * self.config.head_dim**-0.5) * key_scale.unsqueeze(-2)
-        scores = scores.masked_fill_(~mask, -torch.inf)
-        weights = (scores - scores.amax(dim=-1, keepdim=True)).exp_()
-        total = self._sum((weights * _UNIT).round_()) / _UNIT
-        mixing, mixing_scale = _to_bytes(weights * value_scale.unsqueeze(-2))
-        return self._product(mixing, values) * (mixing_scale / total)
+        most = max(layout.most_visible for layout in self.layouts.values())
+        return exact_attention(q, known, mask, most)
 
-    def _sum(self, units: Tensor) -> Tensor:
-        if self._sees_many:
-            return units.double().sum(dim=-1, keepdim=True).float()
-        return units.sum(dim=-1, keepdim=True)
 
-    def _product(self, weights: Tensor, values: Tensor) -> Tensor:
-        if self._sees_many:
-            return (weights.double() @ values.double()).float()
-        return weights @ values
+def exact_entry(k: Tensor, v: Tensor) -> list[Tensor]:
+    """What is kept of k, v [..., D]: integer-valued codes [..., D] and scales [...] of each."""
+    k_codes, k_scale = quantize_activations(k)
+    v_codes, v_scale = quantize_activations(v)
+    return [k_codes, k_scale.squeeze(-1), v_codes, v_scale.squeeze(-1)]
 
-    @property
-    def _sees_many(self) -> bool:
-        return any(layout.most_visible > _MOST_IN_FLOAT32 for layout in self.layouts.values())
+
+def exact_attention(q: Tensor, known: list[Tensor], mask: Tensor, most_visible: int) -> Tensor:
+    """Attention of q [..., M, D] over entries [..., N, ...] where mask [..., M, N].
+
+    ``most_visible`` is the largest number of keys that a query of the model can see.
+    """
+    keys, key_scale, values, value_scale = known
+    codes, scale = quantize_activations(q)
+    scores = codes @ keys.transpose(-1, -2)
+    scores = scores * (scale * q.shape[-1] ** -0.5) * key_scale.unsqueeze(-2)
+    scores = scores.masked_fill_(~mask, -torch.inf)
+    weights = (scores - scores.amax(dim=-1, keepdim=True)).exp_()
+    total = _sum((weights * _UNIT).round_(), most_visible) / _UNIT
+    mixing, mixing_scale = _to_bytes(weights * value_scale.unsqueeze(-2))
+    return _product(mixing, values, most_visible) * (mixing_scale / total)
+
+
+def _sum(units: Tensor, most_visible: int) -> Tensor:
+    if most_visible > _MOST_IN_FLOAT32:
+        return units.double().sum(dim=-1, keepdim=True).float()
+    return units.sum(dim=-1, keepdim=True)
+
+
+def _product(weights: Tensor, values: Tensor, most_visible: int) -> Tensor:
+    if most_visible > _MOST_IN_FLOAT32:
+        return (weights.double() @ values.double()).float()
+    return weights @ values
 
 
 def _to_bytes(weights: Tensor) -> tuple[Tensor, Tensor]:

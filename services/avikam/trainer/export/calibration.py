@@ -1,4 +1,4 @@
-"""What int8 costs: perplexity of the same text through float32 and through int8 weights."""
+"""What int8 costs: perplexity of the same text in float32 and as the int8 model is served."""
 
 from __future__ import annotations
 

@@ -102,7 +102,8 @@ def _training(facts: dict[str, Any]) -> str:
 def _calibration(calibration: dict[str, Any]) -> str:
     worst = ", ".join(f"`{n}` {100 * e:.2f} %" for n, e in calibration["worst_matrices"].items())
     return (
-        f"One scale per output row. On {calibration['tokens']:,} held-out tokens: perplexity "
+        "One scale per output row; activations and attention run in int8 too. On "
+        f"{calibration['tokens']:,} held-out tokens: perplexity "
         f"{calibration['perplexity_float32']} in float32, {calibration['perplexity_int8']} in int8 "
         f"({calibration['cost_percent']:+.2f} %). Largest relative errors of a matrix: {worst}."
     )

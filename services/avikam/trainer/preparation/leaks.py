@@ -65,20 +65,42 @@ def _sequences(words: list[str]) -> Iterator[int]:
         yield digest(" ".join(words[start : start + _SEQUENCE]))
 
 
-def hold_out_evaluation(folder: Path, held: HeldOut) -> list[str]:
-    """Add every text of every evaluation file of ``folder``; returns the files' names."""
-    names = []
-    for path in sorted(folder.glob("*")):
-        if ".tsv" in path.suffixes:
-            rows: Iterable[dict[str, Any]] = read_tsv(path)
-        elif ".jsonl" in path.suffixes:
-            rows = read_jsonl(path)
-        else:
-            continue
-        names.append(path.name)
-        for row in rows:
-            _hold_out(row, held)
-    return names
+class LeakGuard:
+    """Evaluation sets, which no row may hold, and held-out rows, which no pair or text may hold.
+
+    Conversations are not compared with held-out rows: everybody asks *Quelle heure est-il ?*, and
+    no answer is given away by it. Copies of a conversation are exact copies, removed before.
+    """
+
+    def __init__(self) -> None:
+        self._evaluation = HeldOut()
+        self._rows = HeldOut()
+
+    def hold_out_evaluation(self, folder: Path) -> list[str]:
+        """Add every text of every evaluation file of ``folder``; returns the files' names."""
+        names = []
+        for path in sorted(folder.glob("*")):
+            if ".tsv" in path.suffixes:
+                rows: Iterable[dict[str, Any]] = read_tsv(path)
+            elif ".jsonl" in path.suffixes:
+                rows = read_jsonl(path)
+            else:
+                continue
+            names.append(path.name)
+            for row in rows:
+                _hold_out(row, self._evaluation)
+        return names
+
+    def hold_out(self, row: Row) -> None:
+        """Add a validation or test row."""
+        if row.kind != "chat":
+            for part in row.parts:
+                self._rows.add(part)
+
+    def leak(self, row: Row) -> str:
+        """The held-out text in a training row, or nothing."""
+        found = self._evaluation.leaks(row)
+        return found if found or row.kind == "chat" else self._rows.leaks(row)
 
 
 def _hold_out(row: dict[str, Any], held: HeldOut) -> None:
@@ -97,11 +119,11 @@ def _hold_out(row: dict[str, Any], held: HeldOut) -> None:
             held.add(str(row[name]))
 
 
-def first_leaks(rows: Iterable[Row], held: HeldOut, most: int = 20) -> list[str]:
+def first_leaks(rows: Iterable[Row], guard: LeakGuard, most: int = 20) -> list[str]:
     """Up to ``most`` training lines that are held out, as JSON with where they come from."""
     found: list[str] = []
     for row in rows:
-        line = held.leaks(row)
+        line = guard.leak(row)
         if line:
             place = {"domain": row.domain, "source": row.source, "line": line[:200]}
             found.append(json.dumps(place, ensure_ascii=False))

@@ -20,7 +20,7 @@ from avikam.trainer.corpus import load_corpus
 from avikam.trainer.preparation.duplicates import without_duplicates
 from avikam.trainer.preparation.intake import raw_files, read_rows
 from avikam.trainer.preparation.layout import Sided, write_corpus
-from avikam.trainer.preparation.leaks import HeldOut, first_leaks, hold_out_evaluation
+from avikam.trainer.preparation.leaks import LeakGuard, first_leaks
 from avikam.trainer.preparation.recipe import CorpusRecipe
 from avikam.trainer.preparation.report import write_report
 from avikam.trainer.preparation.rows import Row
@@ -82,14 +82,13 @@ class Preparation:
         with progress_bar("copies", len(shards)) as bar:
             rows = without_duplicates(_all_rows(shards, bar), self._recipe, dropped)
             sided: Sided = [(side_of(row, self._recipe), row) for row in rows]
-        held = HeldOut()
+        guard = LeakGuard()
         if self._evaluation:
-            hold_out_evaluation(self._evaluation, held)
+            guard.hold_out_evaluation(self._evaluation)
         for side, row in sided:
             if side != "train":
-                for part in row.parts:
-                    held.add(part)
-        return _without_leaks(sided, held, dropped)
+                guard.hold_out(row)
+        return _without_leaks(sided, guard, dropped)
 
     def _copy_evaluation(self) -> list[str]:
         """Evaluation sets travel with the corpus, so that ``--data`` is one folder."""
@@ -107,12 +106,12 @@ def _all_rows(shards: list[Path], bar: Any) -> Iterator[Row]:
         bar(1, "")
 
 
-def _without_leaks(sided: Sided, held: HeldOut, dropped: Counter[str]) -> Sided:
+def _without_leaks(sided: Sided, guard: LeakGuard, dropped: Counter[str]) -> Sided:
     kept: Sided = []
     with progress_bar("leaks", len(sided)) as bar:
         for side, row in sided:
             bar(1, "")
-            if side == "train" and held.leaks(row):
+            if side == "train" and guard.leak(row):
                 dropped["leak"] += 1
             else:
                 kept.append((side, row))
@@ -123,14 +122,13 @@ def check_leaks(folder: Path) -> str:
     """Compare training text with ``eval/`` and held-out pairs; :class:`LeakError` shows leaks."""
     if not (folder / "eval").is_dir():
         raise FileNotFoundError(f"{folder} has no folder eval/ to check against")
-    held = HeldOut()
-    names = hold_out_evaluation(folder / "eval", held)
+    guard = LeakGuard()
+    names = guard.hold_out_evaluation(folder / "eval")
     for side in ("valid", "test"):
-        for pairs in load_corpus(folder, side).pairs.values():
-            for pair in pairs:
-                held.add(pair.french)
-                held.add(pair.english)
-    leaks = first_leaks(training_rows(folder), held)
+        for row in corpus_rows(folder, side):
+            if row.kind == "pair":
+                guard.hold_out(row)
+    leaks = first_leaks(corpus_rows(folder, "train"), guard)
     if leaks:
         shown = "\n".join(leaks)
         raise LeakError(f"{len(leaks)} or more training rows hold evaluation text:\n{shown}")
@@ -140,9 +138,9 @@ def check_leaks(folder: Path) -> str:
     )
 
 
-def training_rows(folder: Path) -> Iterator[Row]:
-    """Every training row of a corpus folder in its final layout."""
-    corpus = load_corpus(folder)
+def corpus_rows(folder: Path, side: str) -> Iterator[Row]:
+    """Every row of one side of a corpus folder in its final layout."""
+    corpus = load_corpus(folder, side)
     for domain, pairs in corpus.pairs.items():
         for pair in pairs:
             yield Row("pair", (pair.french, pair.english), "fr-en", domain)
