@@ -24,10 +24,10 @@ PLAN = "ttft=20ms,tpot=0ms"
 
 
 @contextlib.contextmanager
-def cluster(workers: int) -> Iterator[str]:
-    """The address of a gateway with ready workers."""
+def cluster(workers: int, *options: str) -> Iterator[str]:
+    """The address of a gateway with ready workers; ``options`` are further flags."""
     command = [sys.executable, "-m", "avikam", "serve", "--engine", "fake", "--plan", PLAN]
-    command += ["--workers", str(workers), "--http-port", "0"]
+    command += ["--workers", str(workers), "--http-port", "0", *options]
     with subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True) as process:
         try:
             yield _address(process)

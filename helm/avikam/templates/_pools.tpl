@@ -10,9 +10,10 @@
 {{- toYaml (mergeOverwrite $pool (dict "name" .name "profile" $profile)) -}}
 {{- end }}
 
-{{/* Running and waiting sequences per worker that autoscaling aims at: 70 % of the slots. */}}
+{{/* Sequences per worker that autoscaling aims at: 35 % of the slots. The rest carries what arrives while
+     new workers start (docs/operations/capacity.md compares shares). */}}
 {{- define "avikam.targetDemand" -}}
-{{- default (ceil (mulf 0.7 .config.slots)) .autoscaling.targetDemand -}}
+{{- default (ceil (mulf 0.35 .config.slots)) .autoscaling.targetDemand -}}
 {{- end }}
 
 {{/* Resources with the profile's GPUs: a GPU is a limit, and requests follow it. */}}

@@ -26,7 +26,7 @@ def simulate(
     minimum: Annotated[int, typer.Option(min=1, help="Fewest workers.")] = 2,
     maximum: Annotated[int, typer.Option(min=1, help="Most workers.")] = 32,
     target: Annotated[
-        int, typer.Option(help="Demand per worker to aim at; 0 means 70 % of the slots.")
+        int, typer.Option(help="Demand per worker to aim at; 0 means 35 % of the slots.")
     ] = 0,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens of a prompt.")] = 64,
     answer: Annotated[int, typer.Option(min=1, help="Tokens of an answer.")] = 50,
@@ -48,7 +48,7 @@ def simulate(
     scenario = Scenario(
         Trace(trace, peak, minutes * 60),
         gpu,
-        ScalingRules(target or math.ceil(0.7 * gpu.slots), minimum, maximum),
+        ScalingRules(target or math.ceil(0.35 * gpu.slots), minimum, maximum),
         prompt,
         answer,
         seed=seed,

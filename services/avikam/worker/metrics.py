@@ -9,15 +9,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    make_wsgi_app,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from avikam.engine.interface import Delta, EngineModel, EngineStats, Finish, SequenceSpec
 from avikam.worker.kv_series import kv_series
 from avikam.worker.vllm_series import VllmGauges, VllmSeries
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 # A boundary exactly at 0.1 s makes that objective a ratio of two counters.
 _LATENCY = """
@@ -36,7 +47,9 @@ class WorkerMetrics:
 
     def serve(self, host: str, port: int) -> MetricsServer:
         """Answer scrapes; raises ``OSError`` when the port cannot be had."""
-        return MetricsServer(*start_http_server(port, host, self.registry))
+        server, thread = start_http_server(port, host, self.registry)
+        server.set_app(_plain_text(make_wsgi_app(self.registry)))
+        return MetricsServer(server, thread)
 
     def watch_worker(self, state: Callable[[], str], streams: Callable[[], int]) -> None:
         """Add the worker's own gauges."""
@@ -58,6 +71,19 @@ class WorkerMetrics:
         if spec.generated:
             self._own.resumed.inc()
         return Account(self._own, self._vllm, spec)
+
+
+def _plain_text(app: WSGIApplication) -> WSGIApplication:
+    """Answer in Prometheus' text format whatever the scraper prefers.
+
+    In OpenMetrics the client library writes ``vllm:x`` as ``vllm_x`` for scrapers that do not ask
+    for the colon (Prometheus 2), and autoscaling would read nothing.
+    """
+
+    def plain(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        return app({**environ, "HTTP_ACCEPT": "text/plain; version=0.0.4"}, start)
+
+    return plain
 
 
 class MetricsServer:
