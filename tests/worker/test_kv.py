@@ -12,6 +12,7 @@ from avikam.protocol.sampling import SamplingParams
 from avikam.worker.engines import build_engine
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.settings import WorkerSettings
+from tests.cli.processes import wait_until
 from tests.engine.client import Answer
 from tests.model.builders import tiny_checkpoint
 
@@ -37,6 +38,8 @@ def test_reuse_shows_in_the_series(model: Path) -> None:
         params = SamplingParams(max_tokens=4, ignore_eos=True)
         engine.submit(SequenceSpec(answer.request_id, prompt + told, params), answer)
         told = tuple(answer.wait().tokens)
+    # The last turn is saved after its caller was told.
+    wait_until(lambda: "host_entries 2.0" in generate_latest(metrics.registry).decode())
     text = generate_latest(metrics.registry).decode()
     engine.close()
     assert 'avikam_worker_kv_hits_total{tier="host"} 1.0' in text

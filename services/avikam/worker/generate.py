@@ -55,8 +55,9 @@ class Generation:
             if deltas:
                 index = deltas[-1].first_index + len(deltas[-1].tokens)
                 ended = account.add(deltas)
-            elif stream.leaving:
-                raise handed_over()
-            else:
+            elif not stream.leaving:
                 await context.write(writer.heartbeat(index))
+            if stream.leaving and not ended:
+                # Also while tokens keep coming: a busy stream would never find a quiet moment.
+                raise handed_over()
             self._streams.wrote(stream)

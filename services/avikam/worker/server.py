@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 # How often the worker looks at its engine and at streams that owe a heartbeat.
 _PULSE_SECONDS = 0.1
 # How long streams get to say goodbye when they are handed over.
-_GOODBYE_SECONDS = 1.0
+_GOODBYE_SECONDS = 5.0
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
