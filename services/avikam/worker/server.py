@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 _PULSE_SECONDS = 0.1
 # How long streams get to say goodbye when they are handed over.
 _GOODBYE_SECONDS = 5.0
+# How long the last status has to reach those who watch; a client that holds its call open gets
+# no more than this.
+_LAST_WORD_SECONDS = 0.5
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
@@ -128,7 +131,7 @@ class WorkerServer:
         self.board.stop_accepting()
         await self._hand_over()
         self.board.close()
-        await self._server.stop(None)
+        await self._server.stop(_LAST_WORD_SECONDS)
         if self._pulse is not None:
             self._pulse.cancel()
         if self._metrics_server is not None:

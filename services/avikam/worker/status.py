@@ -118,11 +118,12 @@ class StatusBoard:
         self._news = asyncio.Event()
 
     async def watch(self) -> AsyncIterator[worker_pb2.WorkerStatus]:
-        """The status at once, then on every change or second, until the worker closes."""
+        """The status at once, then on every change or second; the last one as the worker closes."""
         while not self._closed:
             news = self._news
             yield self.status()
             await _wait(news, _STATUS_SECONDS)
+        yield self.status()
 
     def status(self) -> worker_pb2.WorkerStatus:
         """The status now."""
