@@ -25,9 +25,12 @@ from avikam.gateway.api.completions import CompletionBody
 from avikam.gateway.api.door import Door
 from avikam.gateway.api.generate import GenerateBody
 from avikam.gateway.api.generate_routes import GenerateRoutes
+from avikam.gateway.api.messages import Conversation, MessagesBody
+from avikam.gateway.api.messages_routes import MessagesRoutes
 from avikam.gateway.api.models import ModelRoutes
 from avikam.gateway.api.openai_routes import OpenAIRoutes
 from avikam.gateway.api.operations import OperationRoutes
+from avikam.gateway.api.responses import ResponsesBody
 from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
 from avikam.gateway.drain import Drain
@@ -126,6 +129,7 @@ class Gateway:
     def _routes(self) -> list[Route]:
         generate = GenerateRoutes(self.door)
         openai = OpenAIRoutes(self.door, self.tokenizing)
+        messages = MessagesRoutes(self.door, self.tokenizing)
         models = ModelRoutes(self.pool, self.catalog, __version__)
         tokenizer = TokenizerRoutes(self.door, self.tokenizing, self.pool)
         operations = OperationRoutes(
@@ -137,6 +141,9 @@ class Gateway:
             Route("POST", "/generate_stream", generate.stream, own, stream=True, protobuf=True),
             Route("POST", "/v1/completions", openai.completions, (CompletionBody,), stream=True),
             Route("POST", "/v1/chat/completions", openai.chat, (ChatBody,), stream=True),
+            Route("POST", "/v1/responses", openai.responses, (ResponsesBody,), stream=True),
+            Route("POST", "/v1/messages", messages.messages, (MessagesBody,), stream=True),
+            Route("POST", "/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
             Route("GET", "/v1/models", models.list_models),
             Route("GET", "/v1/models/{model:path}", models.get_model),
             Route("POST", "/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),

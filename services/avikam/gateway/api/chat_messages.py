@@ -23,11 +23,11 @@ _ROLES = {
 }
 
 
-def turns(messages: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+def turns(messages: Sequence[dict[str, Any]], param: str = "messages") -> list[tuple[str, str]]:
     """(role, content) of every message; raises the first that cannot be read."""
     if not messages:
-        raise invalid("messages is empty; send at least one", "messages")
-    return [_turn(message, f"messages[{index}]") for index, message in enumerate(messages)]
+        raise invalid(f"{param} is empty; send at least one", param)
+    return [_turn(message, f"{param}[{index}]") for index, message in enumerate(messages)]
 
 
 def _turn(message: dict[str, Any], param: str) -> tuple[str, str]:

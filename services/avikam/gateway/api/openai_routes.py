@@ -1,4 +1,4 @@
-"""The two generation routes that OpenAI's clients use most."""
+"""The generation routes of OpenAI's clients."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from avikam.gateway.api.chat import ChatBody, ChatDialect
 from avikam.gateway.api.completions import CompletionBody, CompletionDialect, Echo
 from avikam.gateway.api.door import Door
 from avikam.gateway.api.json_body import validate
+from avikam.gateway.api.responses import ResponsesBody, ResponsesDialect
 from avikam.gateway.http.call import call_of
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.requests import GenerationRequest, check_request
@@ -18,7 +19,7 @@ from avikam.v1 import generation_pb2 as pb
 
 
 class OpenAIRoutes:
-    """Endpoints of completions and chat."""
+    """Endpoints of completions, chat and responses."""
 
     def __init__(self, door: Door, tokenizing: Tokenizing) -> None:
         self._door = door
@@ -41,6 +42,14 @@ class OpenAIRoutes:
         echoes = await self._echoes(asked) if body.echo else []
         dialect = CompletionDialect(call_of(request.scope).id, body, echoes)
         return self._door.reply(request, asked, dialect, stream=bool(body.stream))
+
+    async def responses(self, request: Request) -> Response:
+        """Answer a text or a conversation, as a response."""
+        data = await self._door.read_object(request)
+        ResponsesBody.check(data)
+        body = validate(ResponsesBody, data)
+        dialect = ResponsesDialect(call_of(request.scope).id, body)
+        return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
 
     async def _echoes(self, asked: GenerationRequest) -> list[Echo]:
         check_request(asked)

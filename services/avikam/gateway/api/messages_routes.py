@@ -1,0 +1,38 @@
+"""The routes that Anthropic's clients use."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from avikam.gateway.api.door import Door
+from avikam.gateway.api.json_body import validate
+from avikam.gateway.api.messages import Conversation, MessagesBody, MessagesDialect
+from avikam.gateway.http.call import call_of
+from avikam.gateway.workers.tokenizing import Tokenizing
+from avikam.protocol.requests import check_prompt
+
+
+class MessagesRoutes:
+    """Endpoints of messages and their count."""
+
+    def __init__(self, door: Door, tokenizing: Tokenizing) -> None:
+        self._door = door
+        self._tokenizing = tokenizing
+
+    async def messages(self, request: Request) -> Response:
+        """Answer a conversation, as Anthropic's message."""
+        data = await self._door.read_object(request)
+        MessagesBody.check(data)
+        body = validate(MessagesBody, data)
+        dialect = MessagesDialect(call_of(request.scope).id)
+        return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+    async def count_tokens(self, request: Request) -> Response:
+        """Count the tokens of a conversation."""
+        data = await self._door.read_object(request)
+        Conversation.check(data)
+        prompt = validate(Conversation, data).prompt()
+        check_prompt(prompt)
+        counted = await self._tokenizing.tokenize(prompt, add_special_tokens=True)
+        return JSONResponse({"input_tokens": len(counted.token_ids)})
