@@ -78,7 +78,8 @@ def test_a_written_checkpoint_verifies_and_reads_back(folder: Path) -> None:
 
 
 def test_the_parameter_count_is_the_modules(folder: Path) -> None:
-    for changes in ({}, {"feed_forward": "swiglu"}, {"tie_embeddings": False}):
+    mixture = {"num_experts": 4, "active_experts": 2, "feed_forward": "swiglu"}
+    for changes in ({}, {"feed_forward": "swiglu"}, {"tie_embeddings": False}, mixture):
         config = small_config(num_kv_heads=4, num_heads=8, **changes)
         assert config.parameter_count() == sum(p.numel() for p in Avikam1(config).parameters())
     assert preset("avikam1-7b").parameter_count() == 5_094_248_448
@@ -130,6 +131,8 @@ def test_a_cut_off_write_never_verifies(tmp_path: Path) -> None:
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"hiden_size": 1}, "unknown model config key 'hiden_size'"),
         ({"feed_forward": "relu"}, "unknown feed_forward 'relu'"),
+        ({"num_experts": 4, "active_experts": 5}, "active_experts 5 is more than num_experts 4"),
+        ({"num_experts": 0}, "num_experts is 0"),
     ],
 )
 def test_impossible_configs_are_refused(values: dict[str, object], complaint: str) -> None:

@@ -64,12 +64,18 @@ def _measure(folder: Path, weights: str, streams: tuple[int, ...], seconds: floa
 
 def _table(figures: EngineFigures) -> str:
     rows = [
-        f"{figures.parameters:,} parameters, {figures.attention}, {figures.threads} threads",
+        f"{_parameters(figures)}, {figures.attention}, {figures.threads} threads",
         f"prefill 256 tokens    {figures.prefill_256:10,.0f} tokens/s",
         *(f"decode {n:>3} streams    {rate:10,.0f} tokens/s" for n, rate in figures.decode.items()),
         f"step at 2047 / at 320 {figures.context_step_ratio:10.2f}",
     ]
     return "\n".join(rows)
+
+
+def _parameters(figures: EngineFigures) -> str:
+    text = f"{figures.parameters:,} parameters"
+    mixture = figures.active_parameters != figures.parameters
+    return f"{text}, {figures.active_parameters:,} of them per token" if mixture else text
 
 
 @app.command()

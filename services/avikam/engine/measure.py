@@ -21,10 +21,12 @@ from avikam.protocol.sampling import SamplingParams
 class EngineFigures:
     """Medians of one run. Rates are tokens per second, over all streams.
 
+    ``active_parameters`` are those that one token meets: fewer than all in a mixture of experts.
     ``context_step_ratio``: time of a decode step at the longest context over one at 320 tokens.
     """
 
     parameters: int
+    active_parameters: int
     threads: int
     attention: str
     prefill_256: float
@@ -50,6 +52,7 @@ class StepBench:
         short, long = self.decode_seconds(1, 320), self.decode_seconds(1, longest)
         return EngineFigures(
             parameters=self._model.config.parameter_count(),
+            active_parameters=self._model.config.parameter_count(active=True),
             threads=torch.get_num_threads(),
             attention=self._cache.name,
             prefill_256=256 / self.prefill_seconds(256),

@@ -146,22 +146,36 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight of a model."""
-    h, inner = config.hidden_size, config.intermediate_size
-    up_rows = inner * (2 if config.feed_forward == "swiglu" else 1)
+    h = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {"embed.weight": (config.vocab_size, h)}
     for layer in range(config.num_layers):
         block = f"blocks.{layer}."
         shapes |= {
             block + "attention_norm.weight": (h,),
             block + "attention.qkv_proj.weight": (config.qkv_rows, h),
-            block + "attention.o_proj.weight": (h, h),
+            block + "attention.o_proj.weight": (h, config.mixed_size),
             block + "ffn_norm.weight": (h,),
-            block + "ffn.up_proj.weight": (up_rows, h),
-            block + "ffn.down_proj.weight": (h, inner),
         }
+        shapes |= {block + "ffn." + name: shape for name, shape in _ffn_shapes(config).items()}
     shapes["norm.weight"] = (h,)
     if not config.tie_embeddings:
         shapes["head.weight"] = (config.vocab_size, h)
+    return shapes
+
+
+def _ffn_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The same for the FFN of one layer."""
+    h, inner = config.hidden_size, config.intermediate_size
+    up_rows = inner * (2 if config.feed_forward == "swiglu" else 1)
+    one: dict[str, tuple[int, ...]] = {
+        "up_proj.weight": (up_rows, h),
+        "down_proj.weight": (h, inner),
+    }
+    if config.num_experts == 1:
+        return one
+    shapes: dict[str, tuple[int, ...]] = {"router.weight": (config.num_experts, h)}
+    for expert in range(config.num_experts):
+        shapes |= {f"experts.{expert}.{name}": shape for name, shape in one.items()}
     return shapes
 
 

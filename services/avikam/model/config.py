@@ -19,6 +19,8 @@ _SIZES = (
     "num_kv_heads",
     "num_groups",
     "intermediate_size",
+    "num_experts",
+    "active_experts",
     "window",
     "stride",
     "max_positions",
@@ -34,7 +36,8 @@ class ModelConfig:
     """Numbers of one Avikam1 model.
 
     ``layer_types`` names each layer ``hybrid`` (the FG(window, stride) pattern) or ``full``
-    (dense causal); empty means every layer is hybrid.
+    (dense causal); empty means every layer is hybrid. With ``num_experts`` above 1 the FFN is a
+    mixture (:mod:`avikam.model.mixture`). ``head_size`` 0 means hidden_size / num_heads.
     """
 
     name: str = "avikam1"
@@ -53,6 +56,9 @@ class ModelConfig:
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
+    num_experts: int = 1
+    active_experts: int = 1
+    head_size: int = 0
 
     def __post_init__(self) -> None:
         if not self.layer_types:
@@ -64,13 +70,14 @@ class ModelConfig:
         found = [f"{n} is {getattr(self, n)}, must be >= 1" for n in _SIZES if getattr(self, n) < 1]
         if found:
             return found
-        divisions = (
-            ("hidden_size", "num_heads"),
+        divisions = [
             ("num_heads", "num_kv_heads"),
             ("num_heads", "num_groups"),
             ("num_kv_heads", "num_groups"),
             ("window", "stride"),
-        )
+        ]
+        if not self.head_size:
+            divisions.insert(0, ("hidden_size", "num_heads"))
         for larger, smaller in divisions:
             if getattr(self, larger) % getattr(self, smaller):
                 found.append(
@@ -88,11 +95,20 @@ class ModelConfig:
             found.append(f"unknown layer type {unknown[0]!r}; use 'hybrid' or 'full'")
         if self.feed_forward not in ("gelu", "swiglu"):
             found.append(f"unknown feed_forward {self.feed_forward!r}; use 'gelu' or 'swiglu'")
+        if self.active_experts > self.num_experts:
+            found.append(
+                f"active_experts {self.active_experts} is more than num_experts {self.num_experts}"
+            )
         return found
 
     @property
     def head_dim(self) -> int:
-        return self.hidden_size // self.num_heads
+        return self.head_size or self.hidden_size // self.num_heads
+
+    @property
+    def mixed_size(self) -> int:
+        """Width of what attention hands to the output projection."""
+        return self.num_heads * self.head_dim
 
     @property
     def qkv_rows(self) -> int:
@@ -110,11 +126,17 @@ class ModelConfig:
             return self.max_positions
         return min(self.window, self.max_positions) + self.num_globals
 
-    def parameter_count(self) -> int:
-        """Number of weights, embeddings included (a tied head counts once)."""
+    def parameter_count(self, *, active: bool = False) -> int:
+        """Number of weights, embeddings included (a tied head counts once).
+
+        ``active`` counts only the experts that one token meets.
+        """
         matrices = 3 if self.feed_forward == "swiglu" else 2
         h = self.hidden_size
-        block = self.qkv_rows * h + h * h + matrices * h * self.intermediate_size + 2 * h
+        experts = self.active_experts if active else self.num_experts
+        feed_forward = experts * matrices * h * self.intermediate_size
+        router = self.num_experts * h if self.num_experts > 1 else 0
+        block = self.qkv_rows * h + self.mixed_size * h + feed_forward + router + 2 * h
         embeddings = self.vocab_size * h * (1 if self.tie_embeddings else 2)
         return self.num_layers * block + embeddings + h
 
@@ -164,6 +186,16 @@ PRESETS: dict[str, ModelConfig] = {
         num_heads=8,
         num_kv_heads=8,
         intermediate_size=1280,
+    ),
+    "avikam1-60m-moe": ModelConfig(
+        name="avikam1-60m-moe",
+        hidden_size=512,
+        num_layers=16,
+        num_heads=8,
+        num_kv_heads=8,
+        intermediate_size=1280,
+        num_experts=4,
+        active_experts=2,
     ),
     "avikam1-260m": ModelConfig(
         name="avikam1-260m",

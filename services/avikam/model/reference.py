@@ -27,7 +27,7 @@ def reference_logits(
     for layer in range(config.num_layers):
         p = f"blocks.{layer}."
         x = x + _attention(_norm(x, w[p + "attention_norm.weight"], config), w, config, layer)
-        x = x + _feed_forward(_norm(x, w[p + "ffn_norm.weight"], config), w, config, p + "ffn.")
+        x = x + _mixture(_norm(x, w[p + "ffn_norm.weight"], config), w, config, p + "ffn.")
     head = w["embed.weight"] if config.tie_embeddings else w["head.weight"]
     return _norm(x, w["norm.weight"], config) @ head.T
 
@@ -46,6 +46,21 @@ def _feed_forward(x: Tensor, w: Mapping[str, Tensor], config: ModelConfig, prefi
         gate, value = up.split(config.intermediate_size, dim=-1)
         return (gate * torch.sigmoid(gate) * value) @ w[prefix + "down_proj.weight"].T
     return _gelu(up) @ w[prefix + "down_proj.weight"].T
+
+
+def _mixture(x: Tensor, w: Mapping[str, Tensor], config: ModelConfig, prefix: str) -> Tensor:
+    if config.num_experts == 1:
+        return _feed_forward(x, w, config, prefix)
+    scores = x @ w[prefix + "router.weight"].T
+    out = torch.zeros_like(x)
+    for row in range(len(x)):
+        chosen = sorted(range(config.num_experts), key=lambda e: -float(scores[row, e]))
+        chosen = chosen[: config.active_experts]
+        shares = torch.softmax(scores[row, chosen], dim=0)
+        for share, expert in zip(shares, chosen, strict=True):
+            one = _feed_forward(x[row : row + 1], w, config, f"{prefix}experts.{expert}.")
+            out[row] += share * one[0]
+    return out
 
 
 def _rotate(x: Tensor, config: ModelConfig) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avikam.model.config import ModelConfig
+from avikam.model.mixture import Mixture
 from avikam.model.rotary import rotary_table, rotate
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -62,7 +63,7 @@ class Attention(nn.Module):
         self.layer = layer
         self.config = config
         self.qkv_proj = Linear(config.hidden_size, config.qkv_rows, device)
-        self.o_proj = Linear(config.hidden_size, config.hidden_size, device)
+        self.o_proj = Linear(config.mixed_size, config.hidden_size, device)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
         q, k, v = split_qkv(self.qkv_proj(x), self.config)
@@ -106,6 +107,15 @@ class FeedForward(nn.Module):
         return self.down_proj(F.gelu(up, approximate="tanh"))
 
 
+def feed_forward(config: ModelConfig, device: str | None) -> nn.Module:
+    """A layer's FFN: one, or a mixture of several."""
+    if config.num_experts == 1:
+        return FeedForward(config, device)
+    experts = nn.ModuleList(FeedForward(config, device) for _ in range(config.num_experts))
+    router = Linear(config.hidden_size, config.num_experts, device)
+    return Mixture(router, experts, config.active_experts)
+
+
 class Block(nn.Module):
     """One pre-norm layer."""
 
@@ -114,7 +124,7 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
         self.attention = Attention(config, layer, device)
         self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
-        self.ffn = FeedForward(config, device)
+        self.ffn = feed_forward(config, device)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), table, attend, adapt)
