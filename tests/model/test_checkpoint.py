@@ -19,7 +19,7 @@ from avikam.model.checkpoint import (
 )
 from avikam.model.config import ConfigError, ModelConfig, preset
 from avikam.model.linear import OneDnnInt8, PortableInt8, onednn_problem
-from avikam.model.loading import load_model
+from avikam.model.loading import WeightType, load_model
 from avikam.model.manifest import write_manifest
 from avikam.model.quantize import dequantize_rows, float_state, quantize_rows, quantize_state
 from avikam.model.transformer import Avikam1
@@ -161,10 +161,15 @@ def test_both_int8_products_agree_and_ignore_the_rows_beside(width: int) -> None
     assert torch.equal(together, torch.cat([fast(row) for row in x.split(1)]))
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
-def test_every_weight_type_loads(folder: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8", "int4", "llm-int8", "nf4"])
+def test_every_weight_type_loads(folder: Path, kind: WeightType) -> None:
     checkpoint = load_checkpoint(folder)
-    model = load_model(checkpoint, kind)  # type: ignore[arg-type]
+    model = load_model(checkpoint, kind)
     out = model.embed(torch.tensor([5]))
     expected = float_state(checkpoint.weights)["embed.weight"][5:6]
     assert torch.allclose(out.float(), expected, atol=1e-2)
+
+
+def test_an_unknown_weight_type_is_refused_with_the_known_ones(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="unknown weight type 'int3'; use one of auto, int8"):
+        load_model(load_checkpoint(folder), "int3")  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def engine(
     model: Annotated[
         Path | None, typer.Option(help="Checkpoint folder; the embedded model by default.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="auto, int8, bfloat16 or float32.")] = "auto",
+    weights: Annotated[str, typer.Option(help="As a worker's: auto, int8, int4, ...")] = "auto",
     streams: Annotated[str, typer.Option(help="Numbers of streams, by commas.")] = "1,4,16,32",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,
     seconds: Annotated[float, typer.Option(help="Seconds per figure.")] = 2.0,
@@ -83,7 +83,7 @@ def kv(
     model: Annotated[
         Path | None, typer.Option(help="Checkpoint folder; the embedded model by default.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="auto, int8, bfloat16 or float32.")] = "auto",
+    weights: Annotated[str, typer.Option(help="As a worker's: auto, int8, int4, ...")] = "auto",
     tokens: Annotated[int, typer.Option(help="Length of the context; 0 is the longest.")] = 0,
     redis: Annotated[str, typer.Option(help="URL of a Redis to measure with; none without.")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,

@@ -24,7 +24,7 @@ def run(
     model: Model = Path("models/avikam1-nano"),
     out: Out = Path("runs/eval"),
     tokenizer: Annotated[Path | None, typer.Option(help="Needed with a state.pt.")] = None,
-    weights: Annotated[str, typer.Option(help="auto, int8, bfloat16 or float32.")] = "auto",
+    weights: Annotated[str, typer.Option(help="As a worker's: auto, int8, int4, ...")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only these tasks.")] = None,

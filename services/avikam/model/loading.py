@@ -1,19 +1,37 @@
-"""From a checkpoint to a model ready to run, in the weight type asked for."""
+"""From a checkpoint to a model ready to run, in the weight type asked for.
+
+type        products                                       embeddings, head     runs on
+float32     float                                          float32              CPU, GPU
+bfloat16    float                                          bfloat16             CPU, GPU
+int8        exact integers (CPU), bfloat16 rows (GPU)      int8, bfloat16       CPU, GPU
+int4        four-bit groups (:mod:`avikam.model.int4`)     bfloat16             CPU, GPU
+llm-int8    bitsandbytes                                   bfloat16             CPU, GPU
+nf4         bitsandbytes                                   bfloat16             CPU, GPU
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from avikam.model.bitsandbytes_linear import LlmInt8, Nf4, bitsandbytes_problem
 from avikam.model.checkpoint import Checkpoint, CheckpointError
 from avikam.model.config import ModelConfig
+from avikam.model.int4 import UngroupableError, int4_linear
 from avikam.model.linear import Int8Embedding, float_linear, int8_linear
-from avikam.model.quantize import SCALE_SUFFIX, float_state, quantize_rows
+from avikam.model.quantize import SCALE_SUFFIX, dequantize_rows, quantize_rows
 from avikam.model.transformer import Avikam1
 
-WeightType = Literal["auto", "int8", "bfloat16", "float32"]
+WeightType = Literal["auto", "int8", "bfloat16", "float32", "int4", "llm-int8", "nf4"]
+
+_IN_BLOCKS: dict[WeightType, Callable[[Tensor], nn.Module]] = {
+    "int4": int4_linear,
+    "llm-int8": LlmInt8,
+    "nf4": Nf4,
+}
 
 
 def resolve_weight_type(
@@ -23,9 +41,14 @@ def resolve_weight_type(
 
     The int8 products are the CPU's: on a GPU an int8 checkpoint runs in bfloat16.
     """
+    if asked not in get_args(WeightType):
+        known = ", ".join(get_args(WeightType))
+        raise CheckpointError(f"unknown weight type {asked!r}; use one of {known}")
     on_cpu = device == "cpu"
     if asked == "int8" and not on_cpu:
         raise CheckpointError("int8 weights run on the CPU only; on a GPU use bfloat16 or auto")
+    if asked in ("llm-int8", "nf4") and bitsandbytes_problem():
+        raise CheckpointError(f"weights {asked}: {bitsandbytes_problem()}")
     if asked != "auto":
         return asked
     stored = checkpoint.stored_type
@@ -37,39 +60,62 @@ def resolve_weight_type(
 def load_model(checkpoint: Checkpoint, asked: WeightType = "auto", device: str = "cpu") -> Avikam1:
     """Build the model on the meta device, then put each weight in its final form once."""
     kind = resolve_weight_type(asked, checkpoint, device)
-    model = Avikam1(checkpoint.config, device="meta")
+    try:
+        return build_model(checkpoint.config, checkpoint.weights, kind, device)
+    except UngroupableError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.folder}: {error}") from error
+
+
+def build_model(
+    config: ModelConfig, weights: Mapping[str, Tensor], kind: WeightType, device: str = "cpu"
+) -> Avikam1:
+    """A model of ``kind`` around stored tensors, float or int8."""
+    model = Avikam1(config, device="meta")
     if kind == "int8":
-        _fill_int8(model, checkpoint.weights)
+        _fill_int8(model, weights)
     else:
-        dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
-        state = {n: t.to(device, dtype) for n, t in float_state(checkpoint.weights).items()}
-        _fill_float(model, state)
+        dtype = torch.float32 if kind == "float32" else torch.bfloat16
+        _fill_float(model, weights, dtype, device, _IN_BLOCKS.get(kind, float_linear))
     model.rotary = model.rotary.to(device)
     return model.eval().requires_grad_(False)
 
 
 def from_float_weights(config: ModelConfig, weights: dict[str, Tensor]) -> Avikam1:
     """A float32 model around tensors in memory; tests and the trainer use it."""
-    model = Avikam1(config, device="meta")
-    _fill_float(model, {name: tensor.float() for name, tensor in weights.items()})
-    return model.eval().requires_grad_(False)
+    return build_model(config, weights, "float32")
 
 
 def from_int8_weights(config: ModelConfig, weights: dict[str, Tensor]) -> Avikam1:
     """An int8 model around float or int8 tensors in memory."""
-    model = Avikam1(config, device="meta")
-    _fill_int8(model, weights)
-    return model.eval().requires_grad_(False)
+    return build_model(config, weights, "int8")
 
 
-def _fill_float(model: Avikam1, state: dict[str, Tensor]) -> None:
-    model.embed.weight = nn.Parameter(state["embed.weight"], requires_grad=False)
+def _fill_float(
+    model: Avikam1,
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    device: str,
+    in_blocks: Callable[[Tensor], nn.Module],
+) -> None:
+    """``in_blocks`` makes the products of the blocks; routers and the head stay floats."""
+
+    def floats(name: str) -> Tensor:
+        stored = weights[name].to(device)
+        if stored.dtype == torch.int8:
+            stored = dequantize_rows(stored, weights[name + SCALE_SUFFIX].to(device))
+        return stored.to(dtype)
+
+    embeddings = floats("embed.weight")
+    model.embed.weight = nn.Parameter(embeddings, requires_grad=False)
     for name in _linears(model):
-        _replace(model, name, float_linear(state[_source(model, name) + ".weight"]))
-    _fill_norms(model, state)
+        source = _source(model, name) + ".weight"
+        matrix = embeddings if source == "embed.weight" else floats(source)
+        plain = name == "head" or name.endswith(".router")
+        _replace(model, name, float_linear(matrix) if plain else in_blocks(matrix))
+    _fill_norms(model, floats)
 
 
-def _fill_int8(model: Avikam1, weights: dict[str, Tensor]) -> None:
+def _fill_int8(model: Avikam1, weights: Mapping[str, Tensor]) -> None:
     def codes(name: str) -> tuple[Tensor, Tensor]:
         stored = weights[name]
         if stored.dtype == torch.int8:
@@ -79,14 +125,14 @@ def _fill_int8(model: Avikam1, weights: dict[str, Tensor]) -> None:
     for name in _linears(model):
         _replace(model, name, int8_linear(*codes(_source(model, name) + ".weight")))
     _replace(model, "embed", Int8Embedding(*codes("embed.weight")))
-    _fill_norms(model, {n: t.float() for n, t in weights.items() if t.dim() == 1})
+    _fill_norms(model, lambda name: weights[name].float())
 
 
-def _fill_norms(model: Avikam1, state: dict[str, Tensor]) -> None:
+def _fill_norms(model: Avikam1, floats: Callable[[str], Tensor]) -> None:
     for name, parameter in list(model.named_parameters()):
         if parameter.dim() == 1:
             owner = model.get_submodule(name.rpartition(".")[0])
-            owner.weight = nn.Parameter(state[name], requires_grad=False)
+            owner.weight = nn.Parameter(floats(name), requires_grad=False)
 
 
 def _linears(model: Avikam1) -> list[str]:

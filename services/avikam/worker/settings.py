@@ -36,8 +36,10 @@ class WorkerSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the model runs; auto takes a GPU when there is one."
     )
-    weights: Literal["auto", "int8", "bfloat16", "float32"] = Field(
-        default="auto", description="Number format of the weights; auto keeps the checkpoint's."
+    weights: Literal["auto", "int8", "bfloat16", "float32", "int4", "llm-int8", "nf4"] = Field(
+        default="auto",
+        description="Number format of the weights; auto keeps the checkpoint's. "
+        "llm-int8 and nf4 need bitsandbytes.",
     )
     slots: int = Field(default=32, ge=1, description="Sequences that run at the same time.")
     token_budget: int = Field(
