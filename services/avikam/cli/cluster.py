@@ -1,120 +1,35 @@
-"""The cluster's smallest form: worker processes and a gateway on this machine.
+"""The cluster's smallest form: worker processes and gateways on this machine.
 
 avikam serve ──┬── avikam worker   (127.0.0.1, free port) ◄─┐
                ├── avikam worker   ...                    ◄─┤ gRPC
-               └── avikam gateway  (--http-port)          ──┘
+               ├── avikam gateway  (--http-port)          ──┤
+               └── avikam gateway  (the same socket)      ──┘
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import typer
 
 import avikam
 from avikam.cli.failure import BAD_SETUP
+from avikam.cli.plan import ClusterPlan
 from avikam.cli.progress import Progress
-from avikam.cli.readiness import gateway_ready, worker_answers
+from avikam.cli.readiness import worker_answers
 from avikam.cli.supervisor import StartError, Supervised
-from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import flag_name
-from avikam.worker.settings import WorkerSettings
 
-LOOPBACK = "127.0.0.1"
-# What a service may take beyond its own drain before it is killed.
-STOP_MARGIN = 10.0
 # The shell's status of a program that Ctrl-C ended.
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterPlan:
-    """What to start: checked settings, and the flags that give them to the children."""
-
-    gateway: GatewaySettings
-    worker: WorkerSettings
-    gateway_flags: Mapping[str, Any]
-    worker_flags: Mapping[str, Any]
-    worker_ports: tuple[int, ...]
-    config: Path | None = None
-
-    @property
-    def model_name(self) -> str:
-        """What the workers run, for people."""
-        return "a fake engine" if self.worker.engine == "fake" else self.worker.model.name
-
-    @property
-    def start_steps(self) -> int:
-        """Steps of progress until the cluster serves: see :class:`Cluster`."""
-        return 2 * len(self.worker_ports) + 1
-
-    @property
-    def url(self) -> str:
-        """Where a client on this machine reaches the gateway."""
-        host = self.gateway.host
-        host = {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, host)  # noqa: S104 - not a bind
-        return f"http://{host}:{self.gateway.http_port}"
-
-    def addresses(self) -> list[str]:
-        """host:port of each worker."""
-        return [f"{LOOPBACK}:{port}" for port in self.worker_ports]
-
-    def processes(self) -> tuple[list[Supervised], Supervised]:
-        """The workers, then the gateway."""
-        workers = [
-            Supervised(f"worker {index + 1}", self._worker_command(index), self._worker_environ())
-            for index in range(len(self.worker_ports))
-        ]
-        return workers, Supervised("gateway", self._gateway_command(), os.environ)
-
-    def _worker_command(self, index: int) -> list[str]:
-        flags = dict(self.worker_flags)
-        flags |= {"host": LOOPBACK, "port": self.worker_ports[index]}
-        if self.worker.metrics_port:
-            flags["metrics_port"] = self.worker.metrics_port + index
-        return self._command("worker", flags)
-
-    def _worker_environ(self) -> dict[str, str]:
-        """Workers share the cores instead of each taking all of them."""
-        share = max(1, (os.cpu_count() or 1) // len(self.worker_ports))
-        return {"OMP_NUM_THREADS": str(share), **os.environ}
-
-    def _gateway_command(self) -> list[str]:
-        flags = dict(self.gateway_flags)
-        flags |= {"workers": ",".join(self.addresses()), "http_port": self.gateway.http_port}
-        return self._command("gateway", flags, "--standby")
-
-    def _command(self, service: str, flags: Mapping[str, Any], *own: str) -> list[str]:
-        config = ["--config", str(self.config)] if self.config else []
-        given = [_flag(name, value) for name, value in flags.items()]
-        return [sys.executable, "-m", "avikam", service, "--lifeline", *own, *config, *given]
-
-
-def _flag(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return flag_name(name) if value else f"--no-{flag_name(name)[2:]}"
-    return f"{flag_name(name)}={value}"
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of the loopback interface that nobody uses now."""
-    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = tuple(int(each.getsockname()[1]) for each in sockets)
-    for each in sockets:
-        each.close()
-    return ports
-
-
 class Cluster:
     """Runs a plan until it is told to stop.
+
+    SIGINT, SIGTERM   drain and end
+    SIGHUP            restart everything one by one, or end when our terminal is what has gone
 
     Nothing outlives :meth:`run`: whatever goes wrong, every process has ended when it returns.
     """
@@ -122,8 +37,11 @@ class Cluster:
     def __init__(self, plan: ClusterPlan, progress: Progress) -> None:
         self._plan = plan
         self._progress = progress
-        self._workers, self._gateway = plan.processes()
+        self._workers = plan.workers()
+        self._gateways = plan.gateway_processes()
+        self._at_terminal = sys.stdin.isatty()
         self._ready = asyncio.Event()
+        self._restart = asyncio.Event()
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -132,6 +50,7 @@ class Cluster:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.hang_up)
         life = asyncio.create_task(self._live())
         told = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({life, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,24 +71,32 @@ class Cluster:
             typer.echo("stopping: running requests may finish (Ctrl-C again: stop now)", err=True)
         self._stopping.set()
 
+    def hang_up(self) -> None:
+        """Restart one by one; but a terminal that has gone means: end, without a word to it."""
+        if self._at_terminal and not sys.stdin.isatty():
+            self._stopping.set()
+        self._restart.set()
+
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for process in (*self._workers, self._gateway):
+            for process in (*self._workers, *self._gateways):
                 await process.start()
                 tasks.create_task(process.keep_running(self._ready, warn))
             await self._become_ready()
             self._ready.set()
             self._progress.close()
             announce(self._plan)
+            await self._restart_when_told()
 
     async def _become_ready(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for name, address in zip(self._workers, self._plan.addresses(), strict=True):
-                tasks.create_task(self._follow_worker(name.name, address))
+            for process, address in zip(self._workers, self._plan.addresses(), strict=True):
+                tasks.create_task(self._follow_worker(process.name, address))
         # Imported by now, but not listening: a cluster that cannot serve never opens its port.
-        self._gateway.begin()
-        await gateway_ready(self._plan.url)
-        self._progress.step("gateway ready")
+        for gateway in self._gateways:
+            gateway.begin()
+            await gateway.announced()
+            self._progress.step(f"{gateway.name} ready")
 
     async def _follow_worker(self, name: str, address: str) -> None:
         await worker_answers(address, ready=False)
@@ -177,24 +104,45 @@ class Cluster:
         await worker_answers(address, ready=True)
         self._progress.step(f"{name} ready")
 
+    async def _restart_when_told(self) -> None:
+        while True:
+            await self._restart.wait()
+            self._restart.clear()
+            warn("restarting workers and gateways one by one")
+            await self._restart_all()
+            warn("restarted everything")
+
+    async def _restart_all(self) -> None:
+        """Each is ready again before the next one stops: the others carry its load."""
+        for worker, address in zip(self._workers, self._plan.addresses(), strict=True):
+            await worker.restart(self._plan.worker_grace)
+            await worker_answers(address, ready=True)
+        for gateway in self._gateways:
+            await gateway.restart(self._plan.gateway_grace)
+            await gateway.announced()
+
     async def _end(self) -> bool:
         """Stop every process; True when that was forced."""
         ending = asyncio.create_task(self._drain())
         forced = asyncio.create_task(self._at_once.wait())
         await asyncio.wait({ending, forced}, return_when=asyncio.FIRST_COMPLETED)
         if forced.done():
-            for process in (*self._workers, self._gateway):
+            for process in (*self._workers, *self._gateways):
                 process.kill()
         forced.cancel()
         await ending
         return self._at_once.is_set()
 
     async def _drain(self) -> None:
-        """The gateway first: its requests still need the workers."""
-        gateway, worker = self._plan.gateway, self._plan.worker
-        await self._gateway.stop(gateway.drain_notice_seconds + gateway.drain_seconds + STOP_MARGIN)
-        grace = worker.drain_accept_seconds + worker.drain_seconds + STOP_MARGIN
-        await asyncio.gather(*(process.stop(grace) for process in self._workers))
+        """The gateways first: their requests still need the workers."""
+        # Nobody will take what waits in this queue.
+        self._plan.listener.close()
+        await _stop(self._gateways, self._plan.gateway_grace)
+        await _stop(self._workers, self._plan.worker_grace)
+
+
+async def _stop(processes: list[Supervised], grace: float) -> None:
+    await asyncio.gather(*(process.stop(grace) for process in processes))
 
 
 def exit_status(failure: Exception) -> int:
@@ -216,13 +164,18 @@ def warn(text: str) -> None:
 def announce(plan: ClusterPlan) -> None:
     """The address, and a request to paste."""
     key = " -H 'Authorization: Bearer YOUR_KEY'" if plan.gateway.keys else ""
-    count = len(plan.worker_ports)
+    parts = _count(len(plan.worker_ports), "worker")
+    if plan.gateways > 1:
+        parts = f"{_count(plan.gateways, 'gateway')}, {parts}"
     typer.echo(
         f"""
-Avikam {avikam.__version__} serves {plan.model_name} at {plan.url} \
-({count} {"worker" if count == 1 else "workers"}). Try it:
+Avikam {avikam.__version__} serves {plan.model_name} at {plan.url} ({parts}). Try it:
 
   curl -X POST {plan.url}/generate{key} -d '{{"prompt":"Bonjour","max_tokens":50}}'
 
 Ctrl-C stops it."""
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from avikam.cli.cluster import free_ports
 from avikam.cli.failure import fail
+from avikam.cli.plan import free_ports
 from avikam.cli.readiness import POLL_SECONDS, http_status
 from avikam.gateway.settings import GatewaySettings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,12 @@ def gateway(
     standby: Annotated[
         bool, typer.Option("--standby", hidden=True, help="Listen after a line on standard input.")
     ] = False,
+    announce: Annotated[
+        bool, typer.Option("--announce", hidden=True, help="Write a line when requests are served.")
+    ] = False,
+    listener: Annotated[
+        int | None, typer.Option(hidden=True, help="Descriptor of a bound socket to listen on.")
+    ] = None,
 ) -> None:
     """Run one gateway in the foreground."""
     settings = load_or_fail(GatewaySettings, "gateway", config, flags)
@@ -31,4 +38,9 @@ def gateway(
         return
     if lifeline:
         stop_with_parent()
-    raise typer.Exit(run(settings))
+    bound = None if listener is None else socket.socket(fileno=listener)
+    raise typer.Exit(run(settings, bound, _say_ready if announce else None))
+
+
+def _say_ready() -> None:
+    print("ready", flush=True)

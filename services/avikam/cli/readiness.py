@@ -27,14 +27,6 @@ async def worker_answers(address: str, *, ready: bool) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def gateway_ready(url: str) -> None:
-    """Return once the gateway says that requests will be served."""
-    while True:
-        if await asyncio.to_thread(http_status, url, "/readyz") == http.client.OK:
-            return
-        await asyncio.sleep(POLL_SECONDS)
-
-
 def http_status(url: str, path: str, timeout: float = 1.0) -> int | None:
     """Status of a GET, or None when nothing answers there."""
     parts = urlsplit(url)

@@ -20,13 +20,19 @@ from avikam.worker.settings import WorkerSettings
 
 app = typer.Typer(rich_markup_mode=None)
 
-# On one machine nobody else has to notice a drain before it starts, and people watch the terminal.
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gateway": {"drain_notice_seconds": 0.0, "log_level": "warning"},
-    "worker": {"drain_accept_seconds": 0.0, "log_level": "warning", "metrics_port": "off"},
-}
 # These belong to the gateway alone, although a worker has settings of the same name.
 _GATEWAY_ONLY = {"host", "metrics_port", "queue_requests", "queue_tokens"}
+
+
+def _defaults(gateways: int) -> dict[str, dict[str, Any]]:
+    """On one machine nobody else has to notice a drain before it starts, and people watch the
+    terminal. But with several gateways, clients have a moment to leave the one that restarts.
+    """
+    notice = 1.0 if gateways > 1 else 0.0
+    return {
+        "gateway": {"drain_notice_seconds": notice, "log_level": "warning"},
+        "worker": {"drain_accept_seconds": 0.0, "log_level": "warning", "metrics_port": "off"},
+    }
 
 
 @app.command()
@@ -34,35 +40,46 @@ _GATEWAY_ONLY = {"host", "metrics_port", "queue_requests", "queue_tokens"}
 def serve(
     flags: dict[str, Any],
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    gateways: Annotated[
+        int, typer.Option(min=1, max=64, help="Gateway processes; all listen on one port.")
+    ] = 1,
     config: ConfigFile = None,
     lifeline: Lifeline = False,
 ) -> None:
-    """Start a gateway and workers on this machine; Ctrl-C stops them."""
-    gateway, gateway_flags = _section(GatewaySettings, "gateway", config, flags)
+    """Start gateways and workers on this machine; Ctrl-C stops them.
+
+    SIGHUP restarts all of them one by one, with the configuration file as it is then: workers
+    first, then gateways. With two or more of each, no request fails.
+    """
+    gateway, gateway_flags = _section(GatewaySettings, "gateway", config, flags, gateways)
     given = {name: value for name, value in flags.items() if name not in _GATEWAY_ONLY}
-    worker, worker_flags = _section(WorkerSettings, "worker", config, given)
+    worker, worker_flags = _section(WorkerSettings, "worker", config, given, gateways)
     if worker.engine == "real":
         _check_model(worker.model)
-    gateway = _with_free_port(gateway)
-    if lifeline:
-        stop_with_parent()
-    from avikam.cli.cluster import Cluster, ClusterPlan, free_ports
+    from avikam.cli.cluster import Cluster
+    from avikam.cli.plan import ClusterPlan, free_ports
     from avikam.cli.progress import Progress
 
-    plan = ClusterPlan(gateway, worker, gateway_flags, worker_flags, free_ports(workers), config)
+    gateway, listener = _with_ports(gateway)
+    if lifeline:
+        stop_with_parent()
+    ports = free_ports(workers)
+    plan = ClusterPlan(
+        gateway, worker, gateway_flags, worker_flags, ports, gateways, listener, config
+    )
     progress = Progress(f"Loading {plan.model_name}", plan.start_steps)
     raise typer.Exit(asyncio.run(Cluster(plan, progress).run()))
 
 
 def _section(
-    cls: type[S], section: str, config: Path | None, flags: Mapping[str, Any]
+    cls: type[S], section: str, config: Path | None, flags: Mapping[str, Any], gateways: int
 ) -> tuple[S, dict[str, Any]]:
     """Settings with this command's own defaults, and the flags that give them to a child."""
     given = {name: value for name, value in flags.items() if name in cls.model_fields}
     try:
         loaded: Loaded[S] = load_with_origins(cls, section, config, given)
-        unset = {n: v for n, v in _DEFAULTS[section].items() if loaded.is_default(n)}
-        given = unset | given
+        own = _defaults(gateways)[section].items()
+        given = {name: value for name, value in own if loaded.is_default(name)} | given
         return load_with_origins(cls, section, config, given).settings, given
     except SettingsError as error:
         fail(*error.problems)
@@ -78,16 +95,25 @@ def _check_model(folder: Path) -> None:
         fail(f"checkpoint {folder}: {problems[0]}{more}")
 
 
-def _with_free_port(gateway: GatewaySettings) -> GatewaySettings:
-    """Settle the REST port: refuse a busy one, choose one for 0."""
-    family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
+def _with_ports(gateway: GatewaySettings) -> tuple[GatewaySettings, socket.socket]:
+    """Settle the ports: refuse busy ones, choose one for 0. The REST port is held from here on."""
+    ports = {}
+    if gateway.grpc_port is not None:
+        with _bound(gateway.host, gateway.grpc_port, "--grpc-port") as held:
+            ports["grpc_port"] = held.getsockname()[1]
+    listener = _bound(gateway.host, gateway.http_port, "--http-port")
+    ports["http_port"] = listener.getsockname()[1]
+    return gateway.model_copy(update=ports), listener
+
+
+def _bound(host: str, port: int, flag: str) -> socket.socket:
+    from avikam.cli.plan import bind
+
     try:
-        with socket.create_server((gateway.host, gateway.http_port), family=family) as listener:
-            port = listener.getsockname()[1]
+        return bind(host, port)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         fail(
-            f"cannot listen on {gateway.host} port {gateway.http_port}: {reason}; "
-            "choose another with --http-port, or 0 for a free one"
+            f"cannot listen on {host} port {port}: {reason}; "
+            f"choose another with {flag}, or 0 for a free one"
         )
-    return gateway.model_copy(update={"http_port": port})

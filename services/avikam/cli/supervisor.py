@@ -3,7 +3,8 @@
 start -> running -> ended -> pause (0.5 s doubling to 30 s) -> running -> ...
            |          |
            |          +-- before the cluster was ready: StartError, nothing is tried again
-           +-- stop: SIGTERM, a grace, SIGKILL
+           |          +-- on restart: no pause, no report
+           +-- stop, restart: SIGTERM, a grace, SIGKILL
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 LONGEST_PAUSE = 30.0
 # A process that lived this long starts afresh with short pauses.
 HEALTHY_SECONDS = 60.0
+# How soon the successor of a dead process is looked at.
+_POLL_SECONDS = 0.05
 
 
 class StartError(Exception):
@@ -39,14 +42,29 @@ def describe_exit(code: int) -> str:
 
 
 class Supervised:
-    """One child process. It ends when this program ends, however that happens (see lifeline)."""
+    """One child process. It ends when this program ends, however that happens (see lifeline).
 
-    def __init__(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    ``inherited`` are file descriptors that it gets as they are; one that ``announces`` writes a
+    line to standard output when it is ready.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        environ: Mapping[str, str],
+        inherited: Sequence[int] = (),
+        announces: bool = False,
+    ) -> None:
         self.name = name
         self._argv = argv
         self._environ = environ
+        self._inherited = inherited
+        self._announces = announces
         self._process: Process | None = None
         self._may_begin = False
+        self._restarting = False
+        self._started = asyncio.Event()
 
     @property
     def pid(self) -> int:
@@ -60,10 +78,12 @@ class Supervised:
         self._process = await asyncio.create_subprocess_exec(
             *self._argv,
             stdin=PIPE,
-            stdout=DEVNULL,
+            stdout=PIPE if self._announces else DEVNULL,
             env=dict(self._environ),
             start_new_session=True,
+            pass_fds=self._inherited,
         )
+        self._started.set()
         if self._may_begin:
             self.begin()
 
@@ -79,6 +99,11 @@ class Supervised:
         while self._process is not None:
             started = time.monotonic()
             code = await self._process.wait()
+            if self._restarting:
+                self._restarting = False
+                failures = 0
+                await self.start()
+                continue
             if not ready.is_set():
                 raise StartError(self.name, code)
             failures = 1 if time.monotonic() - started > HEALTHY_SECONDS else failures + 1
@@ -86,6 +111,25 @@ class Supervised:
             report(f"{self.name} {describe_exit(code)}; starting it again in {pause:g} s")
             await asyncio.sleep(pause)
             await self.start()
+
+    async def announced(self) -> None:
+        """Return once the process has said that it is ready; if it dies, once its successor has."""
+        while self._process is not None and self._process.stdout is not None:
+            if await self._process.stdout.readline():
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def restart(self, grace: float) -> None:
+        """Stop the process as :meth:`stop` does; return when :meth:`keep_running` started another.
+
+        One that is dead at this moment is started again as any other that died.
+        """
+        if self._process is None:
+            return
+        self._started.clear()
+        self._restarting = self._process.returncode is None
+        await self.stop(grace)
+        await self._started.wait()
 
     async def stop(self, grace: float) -> None:
         """Ask the process to drain; kill it after ``grace`` seconds."""

@@ -28,8 +28,6 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
     ("grpc.max_send_message_length", LIMITS.grpc_message_bytes),
     ("grpc.max_metadata_size", LIMITS.header_bytes),
-    # A second gateway on the same port is to fail, not to share it.
-    ("grpc.so_reuseport", 0),
     # A client that is gone without a word is noticed, so that its sequences end.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -38,15 +36,19 @@ _OPTIONS = (
 
 
 class GrpcServer:
-    """InferenceService, grpc.health.v1 and reflection on one port."""
+    """InferenceService, grpc.health.v1 and reflection on one port.
 
-    def __init__(self, gateway: Gateway) -> None:
+    A second gateway on the same port is to fail, unless they are meant to share it.
+    """
+
+    def __init__(self, gateway: Gateway, shared: bool = False) -> None:
         settings = gateway.settings
+        self._shared = shared
         self._door = Door(gateway.gatekeeper, gateway.metrics, time.monotonic, settings.access_log)
         self._gateway = gateway
         self._server = aio.server(
             interceptors=[self._door],
-            options=_OPTIONS,
+            options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))),
             maximum_concurrent_rpcs=settings.max_requests,
         )
         self._health = health_aio.HealthServicer()
@@ -59,7 +61,7 @@ class GrpcServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that was taken. Raises OSError."""
-        _try_to_bind(host, port)
+        _try_to_bind(host, port, self._shared)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             taken = self._server.add_insecure_port(address)
@@ -102,8 +104,13 @@ class GrpcServer:
             await self._health.set(name, answer.SERVING if ready else answer.NOT_SERVING)
 
 
-def _try_to_bind(host: str, port: int) -> None:
-    """Raise the operating system's own words, before gRPC says it in its own many lines."""
+def _try_to_bind(host: str, port: int, shared: bool) -> None:
+    """Raise the operating system's own words, before gRPC says it in its own many lines.
+
+    It does not listen: a client that came to this socket would be turned away with it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family):
-        pass
+    with socket.socket(family, socket.SOCK_STREAM) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+        attempt.bind((host, port))

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from wsgiref.simple_server import WSGIServer
 
 import uvicorn
@@ -26,6 +26,7 @@ from avikam.gateway.grpc_server import GrpcServer
 from avikam.gateway.http.protocol import ConnectionLimits, guarded_protocol
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.discovery import AddressError
+from avikam.gateway.workers.pool import Pool
 from avikam.protocol.logging import configure_logging
 
 _log = logging.getLogger(__name__)
@@ -46,10 +47,14 @@ class _Listener(uvicorn.Server):
 
 
 class GatewayServer:
-    """One gateway behind its listeners. Usable in a process of its own and inside a test."""
+    """One gateway behind its listeners. Usable in a process of its own and inside a test.
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    ``listener`` is a bound socket that several gateways share; they share the gRPC port too.
+    """
+
+    def __init__(self, settings: GatewaySettings, listener: socket.socket | None = None) -> None:
         self.settings = settings
+        self._listener = listener
         self.port = 0
         self.grpc_port: int | None = None
         self._grpc: GrpcServer | None = None
@@ -65,7 +70,7 @@ class GatewayServer:
     async def start(self) -> None:
         """Listen and look for workers. Raises :class:`StartError`."""
         _check_exposure(self.settings)
-        listening = _listen(self.settings.host, self.settings.http_port)
+        listening = self._listener or _listen(self.settings.host, self.settings.http_port)
         self.port = int(listening.getsockname()[1])
         try:
             self.gateway = Gateway(self.settings)
@@ -87,6 +92,7 @@ class GatewayServer:
         """Be unready, accept on a while, then let requests finish."""
         drain = self.gateway.drain
         drain.signal()
+        self._end_connections()
         await drain.notice(self.settings.drain_notice_seconds)
         self._http.should_exit = True
         finished = asyncio.create_task(self._finished())
@@ -110,6 +116,15 @@ class GatewayServer:
         if self._grpc is not None:
             await self._grpc.stop()
         await self._stop_metrics()
+
+    def _end_connections(self) -> None:
+        """Every answer from now on is its connection's last, so that clients come back elsewhere.
+
+        uvicorn makes its default headers anew every second from those of its configuration.
+        """
+        close = (b"connection", b"close")
+        self._http.config.encoded_headers.append(close)
+        self._http.server_state.default_headers.append(close)
 
     async def _finished(self) -> None:
         """Until the listeners have served their last requests."""
@@ -142,7 +157,7 @@ class GatewayServer:
         host, port = self.settings.host, self.settings.grpc_port
         if port is None:
             return
-        self._grpc = GrpcServer(self.gateway)
+        self._grpc = GrpcServer(self.gateway, shared=self._listener is not None)
         try:
             self.grpc_port = await self._grpc.start(host, port)
         except OSError as error:
@@ -193,35 +208,52 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run(settings: GatewaySettings) -> int:
-    """Serve until told to stop; returns the exit code.
+def run(
+    settings: GatewaySettings,
+    listener: socket.socket | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Serve until told to stop; returns the exit code. ``on_ready`` is called once it can serve.
 
     0: drained after SIGTERM or SIGINT (a second signal cuts what still runs). 2: it could not
     start (busy port, unusable settings).
     """
     configure_logging(settings)
     try:
-        uvloop.run(_serve(settings))
+        uvloop.run(_serve(settings, listener, on_ready))
     except StartError as error:
         print(f"error: the gateway {error}", file=sys.stderr)  # noqa: T201 - the operator's one line
         return 2
     return 0
 
 
-async def _serve(settings: GatewaySettings) -> None:
-    server = GatewayServer(settings)
+async def _serve(
+    settings: GatewaySettings,
+    listener: socket.socket | None,
+    on_ready: Callable[[], None] | None,
+) -> None:
+    server = GatewayServer(settings, listener)
     await server.start()
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _received, server, told)
     _log.info("listening on %s:%d", settings.host, server.port)
+    telling = asyncio.create_task(_tell_ready(server.gateway.pool, on_ready))
     try:
         await told.wait()
+        telling.cancel()
         _log.info("draining")
         await server.drain()
     finally:
         await server.stop()
+
+
+async def _tell_ready(pool: Pool, on_ready: Callable[[], None] | None) -> None:
+    while not pool.ready:
+        await pool.wait_for_change(0.25)
+    if on_ready is not None:
+        on_ready()
 
 
 def _received(server: GatewayServer, told: asyncio.Event) -> None:
