@@ -114,6 +114,18 @@ async def test_an_engine_that_hangs_is_given_up(unbroken: list[Stream]) -> None:
         assert states == {hanging.address: "open", healthy.address: "closed"}
 
 
+async def test_numbers_that_are_none_are_the_requests_fault_and_no_breakers() -> None:
+    async with serving(plan="tpot=100us,nan@3~strange", worker={"slots": 64}) as gateway:
+        for _ in range(60):
+            reply = await gateway.post("/generate", prompt="a strange one", max_tokens=9)
+            assert reply.status_code == 500
+            assert reply.json()["error"]["code"] == "numerical_error"
+
+        assert await gateway.text(prompt="an ordinary one", max_tokens=9)
+        (member,) = gateway.server.gateway.pool
+        assert member.breaker.state.value == "closed"
+
+
 async def test_whole_replies_survive_as_well() -> None:
     async with (
         running_worker(plan="tpot=1ms,drop@9") as failing,

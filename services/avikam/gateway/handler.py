@@ -17,7 +17,7 @@ from contextlib import aclosing
 from avikam.gateway.fan_out import merge
 from avikam.gateway.generation import Generation, sequences
 from avikam.gateway.resilience.breaker import Breaker, Ticket
-from avikam.gateway.resilience.failures import circuit_open
+from avikam.gateway.resilience.failures import circuit_open, is_of_the_request
 from avikam.gateway.resilience.journal import Journal
 from avikam.gateway.resilience.retry_budget import RetryBudget
 from avikam.gateway.sequence_runner import Run, SequenceRunner
@@ -107,4 +107,6 @@ class Handler:
 
 def _is_ours(error: ApiError, generation: Generation) -> bool:
     """Whether an error speaks against the pool; a deadline the client chose does not."""
+    if is_of_the_request(error):
+        return False
     return error.status in (500, 502) or (error.status == 504 and not generation.own_deadline)

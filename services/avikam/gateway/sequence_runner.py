@@ -18,6 +18,7 @@ from avikam.gateway.resilience.failures import (
     AttemptError,
     Kind,
     deadline_exceeded,
+    is_of_the_request,
     no_worker_ready,
     row_failed,
     stream_interrupted,
@@ -222,7 +223,8 @@ def _verdict(error: ApiError) -> bool | None:
 
     Deadlines are the client's to choose; an engine that is really stuck is the watchdog's to find.
     """
-    return None if error.status < 500 or error.status == 504 else False
+    nothing = error.status < 500 or error.status == 504 or is_of_the_request(error)
+    return None if nothing else False
 
 
 def _check_end(frame: worker_pb2.SequenceFrame) -> None:

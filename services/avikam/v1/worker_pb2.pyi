@@ -21,6 +21,58 @@ WORKER_STATE_READY: WorkerState
 WORKER_STATE_DRAINING: WorkerState
 WORKER_STATE_FAILED: WorkerState
 
+class ExchangeRequest(_message.Message):
+    __slots__ = ("start", "cancel", "hold", "resume")
+    START_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    start: _containers.RepeatedCompositeFieldContainer[StartSequence]
+    cancel: _containers.RepeatedScalarFieldContainer[int]
+    hold: _containers.RepeatedScalarFieldContainer[int]
+    resume: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, start: _Optional[_Iterable[_Union[StartSequence, _Mapping]]] = ..., cancel: _Optional[_Iterable[int]] = ..., hold: _Optional[_Iterable[int]] = ..., resume: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class StartSequence(_message.Message):
+    __slots__ = ("line", "sequence", "timeout_ms")
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    line: int
+    sequence: SequenceRequest
+    timeout_ms: int
+    def __init__(self, line: _Optional[int] = ..., sequence: _Optional[_Union[SequenceRequest, _Mapping]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class ExchangeResponse(_message.Message):
+    __slots__ = ("news",)
+    NEWS_FIELD_NUMBER: _ClassVar[int]
+    news: _containers.RepeatedCompositeFieldContainer[LineNews]
+    def __init__(self, news: _Optional[_Iterable[_Union[LineNews, _Mapping]]] = ...) -> None: ...
+
+class LineNews(_message.Message):
+    __slots__ = ("line", "frame", "end")
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    line: int
+    frame: SequenceFrame
+    end: LineEnd
+    def __init__(self, line: _Optional[int] = ..., frame: _Optional[_Union[SequenceFrame, _Mapping]] = ..., end: _Optional[_Union[LineEnd, _Mapping]] = ...) -> None: ...
+
+class LineEnd(_message.Message):
+    __slots__ = ("status", "code", "param", "message", "retry_after_seconds")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    PARAM_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    code: str
+    param: str
+    message: str
+    retry_after_seconds: float
+    def __init__(self, status: _Optional[int] = ..., code: _Optional[str] = ..., param: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_seconds: _Optional[float] = ...) -> None: ...
+
 class SequenceRequest(_message.Message):
     __slots__ = ("request_id", "attempt", "prompt", "sampling", "adapter", "tenant", "priority", "language", "generated")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]

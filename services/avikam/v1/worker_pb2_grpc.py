@@ -39,6 +39,11 @@ class WorkerServiceStub:
                 request_serializer=avikam_dot_v1_dot_worker__pb2.SequenceRequest.SerializeToString,
                 response_deserializer=avikam_dot_v1_dot_worker__pb2.SequenceFrame.FromString,
                 _registered_method=True)
+        self.Exchange = channel.stream_stream(
+                '/avikam.v1.WorkerService/Exchange',
+                request_serializer=avikam_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
+                response_deserializer=avikam_dot_v1_dot_worker__pb2.ExchangeResponse.FromString,
+                _registered_method=True)
         self.WatchStatus = channel.unary_stream(
                 '/avikam.v1.WorkerService/WatchStatus',
                 request_serializer=avikam_dot_v1_dot_worker__pb2.WatchStatusRequest.SerializeToString,
@@ -71,6 +76,14 @@ class WorkerServiceServicer:
 
     def Generate(self, request, context):
         """Run one sequence. The first frame is `accepted`; the last carries `finish`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exchange(self, request_iterator, context):
+        """Many sequences over one call, told in batches: what gateways use, since a call for each
+        sequence and a message for each frame cost more than all else a gateway does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +127,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=avikam_dot_v1_dot_worker__pb2.SequenceRequest.FromString,
                     response_serializer=avikam_dot_v1_dot_worker__pb2.SequenceFrame.SerializeToString,
+            ),
+            'Exchange': grpc.stream_stream_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=avikam_dot_v1_dot_worker__pb2.ExchangeRequest.FromString,
+                    response_serializer=avikam_dot_v1_dot_worker__pb2.ExchangeResponse.SerializeToString,
             ),
             'WatchStatus': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchStatus,
@@ -168,6 +186,33 @@ class WorkerService:
             '/avikam.v1.WorkerService/Generate',
             avikam_dot_v1_dot_worker__pb2.SequenceRequest.SerializeToString,
             avikam_dot_v1_dot_worker__pb2.SequenceFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/avikam.v1.WorkerService/Exchange',
+            avikam_dot_v1_dot_worker__pb2.ExchangeRequest.SerializeToString,
+            avikam_dot_v1_dot_worker__pb2.ExchangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

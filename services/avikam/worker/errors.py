@@ -8,6 +8,7 @@ anything else               INTERNAL with a fixed text; the log has the request 
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
@@ -31,7 +32,10 @@ INTERNAL_TEXT = "The worker failed on this request; its log has the request id."
 
 
 class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Decodes requests and ends failed calls, for every unary-request method of the server."""
+    """Decodes requests and ends failed calls, for every method of ours.
+
+    Reflection is no coroutine and stays as it is.
+    """
 
     def __init__(self, on_refusal: Callable[[str], None]) -> None:
         self._on_refusal = on_refusal
@@ -47,13 +51,19 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         if details.method in self._guarded:
             return self._guarded[details.method]
         handler = await continuation(details)
-        if handler is None or handler.request_streaming:
+        if handler is None or inspect.isasyncgenfunction(handler.stream_stream):
             return handler
         guarded = self._guard(handler)
         self._guarded[details.method] = guarded
         return guarded
 
     def _guard(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._guarded_call(handler.stream_stream, lambda requests: requests),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._guarded_call(handler.unary_stream, handler.request_deserializer),
@@ -80,7 +90,7 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
             except ApiError as error:
                 await self._abort(context, error)
             except Exception as error:  # the last door before the network
-                _log_failure(error, getattr(request, "request_id", ""))
+                log_failure(error, getattr(request, "request_id", ""))
                 await self._abort(context, ApiError(500, INTERNAL_TEXT, "internal_error"))
 
         return call
@@ -98,7 +108,8 @@ _NOT_A_MESSAGE = invalid(
 )
 
 
-def _log_failure(error: Exception, request_id: str) -> None:
+def log_failure(error: Exception, request_id: str) -> None:
+    """Log where an unexpected exception came from, and not its words."""
     places = "".join(traceback.format_tb(error.__traceback__))
     _log.error(
         "%s while serving a request\n%s",

@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from typing import Any, cast
 
 from avikam.engine.fault_plan import INJECTED, FaultKind
 from avikam.protocol.errors import unavailable
 from avikam.v1 import worker_pb2
-from avikam.worker.errors import Context
+from avikam.worker.generate import Caller
 from avikam.worker.service import WorkerService
 
 # A write that has returned is with gRPC's own threads, which may still be sending it.
@@ -26,23 +25,23 @@ class StreamDropped(Exception):  # noqa: N818 - not an error: the stream is to e
     """The stream ends here, without a finish."""
 
 
-class FaultyContext:
-    """The context of a call, whose writes of an injected fault become that fault."""
+class FaultyCaller:
+    """A caller; writing an injected fault to it becomes that fault."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
+    def time_remaining(self) -> float | None:
+        return self._caller.time_remaining()
 
-    async def write(self, frame: worker_pb2.SequenceFrame) -> None:
+    async def write(self, frame: worker_pb2.SequenceFrame, /) -> None:
         if not frame.finish.error.startswith(INJECTED):
-            await self._context.write(frame)
+            await self._caller.write(frame)
             return
         kind = FaultKind(frame.finish.error.removeprefix(INJECTED))
         frame.ClearField("finish")
         if frame.token_ids or frame.text:
-            await self._context.write(frame)
+            await self._caller.write(frame)
         await _act(kind)
 
 
@@ -61,7 +60,7 @@ class FaultyWorkerService(WorkerService):
     """The worker service, with an engine whose fault plan reaches into the streams."""
 
     async def Generate(  # type: ignore[override]  # noqa: N802
-        self, request: worker_pb2.SequenceRequest, context: Context
+        self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
         with contextlib.suppress(StreamDropped):
-            await super().Generate(request, cast("Context", FaultyContext(context)))
+            await super().Generate(request, FaultyCaller(context))

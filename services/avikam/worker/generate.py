@@ -8,14 +8,24 @@ request ─► checked spec ─► engine.submit ─► `accepted` ─► frames
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from avikam.engine.interface import Engine, SequenceSpec
 from avikam.v1 import worker_pb2
-from avikam.worker.errors import Context
 from avikam.worker.frames import FrameWriter
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.streams import Stream, Streams, handed_over
 from avikam.worker.wire import sequence_spec
+
+
+class Caller(Protocol):
+    """Who a sequence runs for: the context of a call, or a line of an exchange."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+
+    async def write(self, frame: worker_pb2.SequenceFrame, /) -> None:
+        """Send a frame; waits while the caller does not read."""
 
 
 class Generation:
@@ -26,37 +36,35 @@ class Generation:
         self._streams = streams
         self._metrics = metrics
 
-    async def run(self, request: worker_pb2.SequenceRequest, context: Context) -> None:
+    async def run(self, request: worker_pb2.SequenceRequest, caller: Caller) -> None:
         """Serve one request; every way out leaves nothing behind in the engine."""
         key = self._streams.next_key(request.request_id)
-        spec = await sequence_spec(request, self._engine, key, context.time_remaining())
+        spec = await sequence_spec(request, self._engine, key, caller.time_remaining())
         if spec.sampling.grammar:
             await asyncio.to_thread(self._engine.prepare, spec.sampling)
         with self._streams.open(key) as stream:
             self._engine.submit(spec, stream.box.put)
             try:
-                await self._stream(
-                    stream, spec, FrameWriter(self._engine, request.attempt), context
-                )
+                await self._stream(stream, spec, FrameWriter(self._engine, request.attempt), caller)
             finally:
                 # A sequence that has finished is unknown to the engine, and ignored.
                 self._engine.cancel(key)
 
     async def _stream(
-        self, stream: Stream, spec: SequenceSpec, writer: FrameWriter, context: Context
+        self, stream: Stream, spec: SequenceSpec, writer: FrameWriter, caller: Caller
     ) -> None:
         account = self._metrics.account(spec)
-        await context.write(writer.accepted(spec))
+        await caller.write(writer.accepted(spec))
         index, ended = len(spec.generated), False
         while not ended:
             deltas = await stream.box.take()
             for frame in writer.frames(deltas):
-                await context.write(frame)
+                await caller.write(frame)
             if deltas:
                 index = deltas[-1].first_index + len(deltas[-1].tokens)
                 ended = account.add(deltas)
             elif not stream.leaving:
-                await context.write(writer.heartbeat(index))
+                await caller.write(writer.heartbeat(index))
             if stream.leaving and not ended:
                 # Also while tokens keep coming: a busy stream would never find a quiet moment.
                 raise handed_over()

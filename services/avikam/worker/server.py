@@ -24,6 +24,7 @@ import avikam
 from avikam.engine.interface import Engine
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.logging import configure_logging
+from avikam.protocol.tls import certificate_files
 from avikam.v1 import worker_pb2_grpc
 from avikam.worker.engines import build_engine, in_thread
 from avikam.worker.errors import ErrorInterceptor
@@ -33,6 +34,7 @@ from avikam.worker.service import WorkerService
 from avikam.worker.settings import WorkerSettings
 from avikam.worker.status import StatusBoard
 from avikam.worker.streams import Streams
+from avikam.worker.tls import server_credentials
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +154,12 @@ class WorkerServer:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             _try_to_bind(host, port)
-            return self._server.add_insecure_port(address)
+            files = certificate_files(
+                self.settings.tls_key, self.settings.tls_certificate, self.settings.tls_authority
+            )
+            if files is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, server_credentials(files))
         except (OSError, RuntimeError) as error:
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from error
 

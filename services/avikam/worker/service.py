@@ -9,7 +9,8 @@ from avikam.protocol.errors import invalid
 from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2, worker_pb2, worker_pb2_grpc
 from avikam.worker.errors import Context
-from avikam.worker.generate import Generation
+from avikam.worker.exchange import Exchange
+from avikam.worker.generate import Caller, Generation
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.status import StatusBoard
 from avikam.worker.streams import Streams
@@ -29,10 +30,16 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._metrics = metrics
 
     async def Generate(  # type: ignore[override]  # noqa: N802
-        self, request: worker_pb2.SequenceRequest, context: Context
+        self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
         engine = self._board.engine_for_new_work()
         await Generation(engine, self._streams, self._metrics).run(request, context)
+
+    async def Exchange(  # type: ignore[override]  # noqa: N802
+        self, requests: object, context: Context
+    ) -> None:
+        exchange = Exchange(self.Generate, self._metrics.count_refusal)
+        await exchange.run(context, self._board.closed)
 
     async def WatchStatus(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.WatchStatusRequest, context: Context

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 import avikam
 from avikam.engine.fault_plan import FaultPlan
 from avikam.protocol.settings import Port, Settings
+from avikam.protocol.tls import certificate_files
 
 EMBEDDED_MODEL = "avikam1-nano"
 
@@ -27,7 +28,15 @@ class WorkerSettings(Settings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=50051, description="Port of the gRPC service; 0 takes a free one.")
     metrics_port: Port | None = Field(
-        default=9091, description="Port of /metrics; 0 takes a free one, off means none."
+        default=9091,
+        description="Port of /metrics, /livez and /readyz; 0 takes a free one, off means none.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Own private key, PEM; without it gateways come unencrypted."
+    )
+    tls_certificate: Path | None = Field(default=None, description="Own certificate, PEM.")
+    tls_authority: Path | None = Field(
+        default=None, description="Who signs the certificates of gateways, PEM."
     )
     model: Path = Field(
         default_factory=embedded_model,
@@ -118,6 +127,11 @@ class WorkerSettings(Settings):
         default="",
         description="The fake engine's pace and faults, e.g. ttft=20ms,tpot=2ms,die@17.",
     )
+
+    @model_validator(mode="after")
+    def _whole_certificate(self) -> WorkerSettings:
+        certificate_files(self.tls_key, self.tls_certificate, self.tls_authority)
+        return self
 
     @field_validator("plan")
     @classmethod

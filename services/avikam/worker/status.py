@@ -50,7 +50,7 @@ class StatusBoard:
         self._stall_seconds = stall_seconds
         self._engine: Engine | None = None
         self._accepting = True
-        self._closed = False
+        self.closed = asyncio.Event()
         self._news = asyncio.Event()
         self._shown: tuple[object, ...] = ()
 
@@ -70,8 +70,8 @@ class StatusBoard:
         self._accepting = False
 
     def close(self) -> None:
-        """End the watches."""
-        self._closed = True
+        """End the watches and the exchanges."""
+        self.closed.set()
         self._tell()
 
     @property
@@ -119,7 +119,7 @@ class StatusBoard:
 
     async def watch(self) -> AsyncIterator[worker_pb2.WorkerStatus]:
         """The status at once, then on every change or second; the last one as the worker closes."""
-        while not self._closed:
+        while not self.closed.is_set():
             news = self._news
             yield self.status()
             await _wait(news, _STATUS_SECONDS)

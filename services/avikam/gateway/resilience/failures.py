@@ -90,24 +90,39 @@ def deadline_exceeded() -> ApiError:
     )
 
 
+_ROW_FAILED = "numerical_error"
+
+
 def row_failed() -> ApiError:
     """500: this sequence alone could not be computed."""
-    return ApiError(
-        500, "The model produced no usable numbers for this request.", "numerical_error"
-    )
+    return ApiError(500, "The model produced no usable numbers for this request.", _ROW_FAILED)
 
 
-def diagnose(rpc: grpc.aio.AioRpcError, accepted: bool) -> AttemptError | ApiError:
-    """What a failed call means; an ApiError is the client's answer and ends the tries."""
+def is_of_the_request(error: ApiError) -> bool:
+    """Whether a server error is due to the request alone: no breaker may hear of it, or one client
+    could close the door on all others."""
+    return error.code == _ROW_FAILED
+
+
+def diagnose(rpc: grpc.aio.AioRpcError) -> AttemptError | ApiError:
+    """What a failed call of its own means; an ApiError is the client's answer."""
     details = rpc.details() or ""
     metadata = cast("rpc_errors.Trailers", rpc.trailing_metadata() or ())
     meant = rpc_errors.from_trailers(details, metadata)
     if meant is not None:
-        return _from_application(meant, accepted)
-    return _from_transport(rpc.code(), accepted)
+        return from_application(meant, accepted=False)
+    match rpc.code():
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return deadline_exceeded()
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return AttemptError(Kind.FULL, "exhausted", overloaded("Every worker is busy."))
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return upstream_unavailable()
+        case code:
+            return broken_call(code, accepted=False)
 
 
-def _from_application(meant: ApiError, accepted: bool) -> AttemptError | ApiError:
+def from_application(meant: ApiError, accepted: bool) -> AttemptError | ApiError:
     """The worker said what is wrong."""
     match meant.status:
         case 429:
@@ -125,18 +140,17 @@ def _from_application(meant: ApiError, accepted: bool) -> AttemptError | ApiErro
             return meant
 
 
-def _from_transport(code: grpc.StatusCode, accepted: bool) -> AttemptError | ApiError:
-    """The worker said nothing: the call itself broke."""
+def broken_call(code: grpc.StatusCode, accepted: bool) -> AttemptError:
+    """The call that carried a sequence, perhaps among others, broke: no fault of the sequence.
+
+    ``accepted`` is whether the worker's application had said anything of the sequence.
+    """
     match code:
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return AttemptError(Kind.LOST if accepted else Kind.REFUSED, "connection lost")
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return deadline_exceeded()
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return AttemptError(Kind.FULL, "exhausted", overloaded("Every worker is busy."))
         case grpc.StatusCode.UNIMPLEMENTED:
             return AttemptError(Kind.UNSUPPORTED, "not implemented")
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return upstream_unavailable()
+        case _ if accepted:
+            return AttemptError(Kind.LOST, "connection lost")
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return AttemptError(Kind.REFUSED, "connection lost")
         case _:
             return AttemptError(Kind.UNWELL, code.name.lower())

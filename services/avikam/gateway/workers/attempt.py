@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import grpc
-
-from avikam.gateway.resilience.failures import AttemptError, Kind, diagnose
+from avikam.gateway.resilience.failures import AttemptError, Kind, deadline_exceeded
 from avikam.gateway.workers.worker import Clock, Worker
 from avikam.v1 import worker_pb2
 
 
 class Attempt:
-    """A running call. Whoever opened it must :meth:`close` it.
+    """A sequence that runs on a worker. Whoever opened it must :meth:`close` it.
 
-    ``silent_since`` is when the engine was last heard of, while someone waits for it; a client that
-    reads slowly is not the worker's fault, so between reads nobody counts.
+    A watchdog calls :meth:`check` now and then, for a frozen worker says nothing. A client that
+    reads slowly is not the worker's fault: time between :meth:`pause` and the next read does not
+    count as silence.
     """
 
     def __init__(
@@ -29,51 +26,40 @@ class Attempt:
         self.worker = worker
         self._cost = cost
         self._clock = clock
-        self._call = worker.stub.Generate(request, timeout=timeout)
-        self._accepted = False
-        self._lost = ""
+        self._deadline = clock() + timeout
+        self._inbox = worker.exchange.open(request, timeout)
         self._engine_step = 0
         self._heard_at = clock()
         self._paused_at = 0.0
         worker.begin(cost)
-
-    @property
-    def silent_since(self) -> float | None:
-        """See the class; None while nobody waits."""
-        return None if self._paused_at else self._heard_at
 
     async def read(self) -> worker_pb2.SequenceFrame:
         """The next frame; raises :class:`AttemptError` or the worker's ApiError."""
         if self._paused_at:
             self._heard_at += self._clock() - self._paused_at
             self._paused_at = 0.0
-        try:
-            frame = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise diagnose(error, self._accepted) from None
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._lost and not (task is not None and task.cancelling()):
-                raise AttemptError(Kind.LOST, self._lost, silent=True) from None
-            raise
-        if not isinstance(frame, worker_pb2.SequenceFrame):
-            raise AttemptError(Kind.LOST, "stream ended without a finish")
+        frame = await self._inbox.read()
         self._hear(frame)
-        self._accepted = True
         return frame
 
     def pause(self) -> None:
         """The reader is busy with its client: silence means nothing now."""
         self._paused_at = self._clock()
 
-    def lose(self, why: str) -> None:
-        """Give the worker up; the reader gets :class:`AttemptError`."""
-        self._lost = why
-        self._call.cancel()
+    def check(self, now: float, silence: float) -> bool:
+        """Whether the attempt may go on; if not, its reader is told why."""
+        if now >= self._deadline:
+            self._inbox.fail(deadline_exceeded())
+            return False
+        if not self._paused_at and now - self._heard_at > silence:
+            reason = f"no sign of the engine for {silence:g} s"
+            self._inbox.fail(AttemptError(Kind.LOST, reason, silent=True))
+            return False
+        return True
 
     def close(self) -> None:
-        """End the call, also in the engine."""
-        self._call.cancel()
+        """Stop the sequence, also in the engine."""
+        self.worker.exchange.close(self._inbox)
         self.worker.end(self._cost)
 
     def _hear(self, frame: worker_pb2.SequenceFrame) -> None:

@@ -6,9 +6,13 @@ time, timeout, ping timeout and unlimited pings without data are needed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 
+from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.limits import LIMITS
+from avikam.protocol.tls import certificate_files
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 2000),
@@ -27,6 +31,32 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+OpenChannel = Callable[[str], grpc.aio.Channel]
+
+
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to one worker; it connects when first used."""
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+def channel_opener(settings: GatewaySettings) -> OpenChannel:
+    """How channels are opened: with certificates where the settings have them.
+
+    A worker is known by an address that its certificate cannot hold, so the certificate has a name
+    that all workers share. Renewed files count for channels opened from then on. Raises OSError for
+    files that cannot be read.
+    """
+    files = certificate_files(
+        settings.worker_tls_key, settings.worker_tls_certificate, settings.worker_tls_authority
+    )
+    if files is None:
+        return open_channel
+    files.read()
+    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", settings.worker_tls_name))
+
+    def open_secure_channel(address: str) -> grpc.aio.Channel:
+        found = files.read()
+        credentials = grpc.ssl_channel_credentials(found.authority, found.key, found.certificate)
+        return grpc.aio.secure_channel(address, credentials, options=options)
+
+    return open_secure_channel

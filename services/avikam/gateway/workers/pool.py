@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from avikam.gateway.resilience.breaker import WORKER_RULES, Breaker, State
 from avikam.gateway.routing.hint import Hint, Policy
+from avikam.gateway.workers.channel import OpenChannel, open_channel
 from avikam.gateway.workers.worker import Clock, Worker
 from avikam.v1 import generation_pb2 as pb
 
@@ -39,11 +40,13 @@ class Pool:
         clock: Clock,
         rng: random.Random,
         on_breaker: BreakerListener = lambda address, state: None,
+        connect: OpenChannel = open_channel,
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._rng = rng
         self._on_breaker = on_breaker
+        self._connect = connect
         self._workers: dict[str, Worker] = {}
         self._deaths: dict[str, float] = {}
         self._turn = 0
@@ -83,7 +86,7 @@ class Pool:
             self._on_breaker(address, state)
 
         breaker = Breaker(WORKER_RULES, self._clock, self._rng, changed)
-        self._workers[address] = Worker(address, self._clock, breaker)
+        self._workers[address] = Worker(address, self._clock, breaker, self._connect)
         return self._workers[address]
 
     def remove(self, address: str) -> Worker | None:

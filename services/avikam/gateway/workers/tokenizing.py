@@ -74,7 +74,7 @@ class Tokenizing:
             try:
                 return await method(worker.stub)(request, timeout=_SECONDS)
             except grpc.aio.AioRpcError as error:
-                problem = diagnose(error, accepted=False)
+                problem = diagnose(error)
                 if not isinstance(problem, AttemptError):
                     raise problem from None
                 last = problem.error

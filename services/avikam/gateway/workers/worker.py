@@ -6,7 +6,8 @@ import zlib
 from collections.abc import Callable
 
 from avikam.gateway.resilience.breaker import Breaker
-from avikam.gateway.workers.channel import open_channel
+from avikam.gateway.workers.channel import OpenChannel, open_channel
+from avikam.gateway.workers.exchange import Exchange
 from avikam.v1 import worker_pb2
 from avikam.v1.worker_pb2_grpc import WorkerServiceStub
 
@@ -25,12 +26,15 @@ class Worker:
     STALL_LIMIT = 10.0
     SLOW_START = 10.0
 
-    def __init__(self, address: str, clock: Clock, breaker: Breaker) -> None:
+    def __init__(
+        self, address: str, clock: Clock, breaker: Breaker, connect: OpenChannel = open_channel
+    ) -> None:
         self.address = address
         self.hash = zlib.crc32(address.encode())
         self.breaker = breaker
-        self.channel = open_channel(address)
+        self.channel = connect(address)
         self.stub = WorkerServiceStub(self.channel)
+        self.exchange = Exchange(self.stub)
         self.status: worker_pb2.WorkerStatus | None = None
         self.sequences = 0
         self._own_load = 0
@@ -105,4 +109,5 @@ class Worker:
 
     async def close(self) -> None:
         """Close the channel; calls on it end."""
+        await self.exchange.shut()
         await self.channel.close(None)
