@@ -20,6 +20,7 @@ from avikam.cli.plan import ClusterPlan
 from avikam.cli.progress import Progress
 from avikam.cli.readiness import worker_answers
 from avikam.cli.supervisor import StartError, Supervised
+from avikam.gateway.workers.channel import channel_opener
 
 # The shell's status of a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -39,6 +40,7 @@ class Cluster:
         self._progress = progress
         self._workers = plan.workers()
         self._gateways = plan.gateway_processes()
+        self._connect = channel_opener(plan.gateway)
         self._at_terminal = sys.stdin.isatty()
         self._ready = asyncio.Event()
         self._restart = asyncio.Event()
@@ -99,9 +101,9 @@ class Cluster:
             self._progress.step(f"{gateway.name} ready")
 
     async def _follow_worker(self, name: str, address: str) -> None:
-        await worker_answers(address, ready=False)
+        await worker_answers(address, self._connect, ready=False)
         self._progress.step(f"{name} loads the model")
-        await worker_answers(address, ready=True)
+        await worker_answers(address, self._connect, ready=True)
         self._progress.step(f"{name} ready")
 
     async def _restart_when_told(self) -> None:
@@ -116,7 +118,7 @@ class Cluster:
         """Each is ready again before the next one stops: the others carry its load."""
         for worker, address in zip(self._workers, self._plan.addresses(), strict=True):
             await worker.restart(self._plan.worker_grace)
-            await worker_answers(address, ready=True)
+            await worker_answers(address, self._connect, ready=True)
         for gateway in self._gateways:
             await gateway.restart(self._plan.gateway_grace)
             await gateway.announced()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from avikam.gateway.workers.channel import OpenChannel
 
 POLL_SECONDS = 0.05
 
 
-async def worker_answers(address: str, *, ready: bool) -> None:
+async def worker_answers(address: str, connect: OpenChannel, *, ready: bool) -> None:
     """Return once a worker's port is open, or once its model is ready to generate."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with connect(address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         while True:
             try:

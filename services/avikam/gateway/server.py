@@ -76,7 +76,7 @@ class GatewayServer:
             self.gateway = Gateway(self.settings)
             self._start_metrics()
             await self._start_grpc()
-        except (AddressError, KeyFileError, StartError) as error:
+        except (AddressError, KeyFileError, OSError, StartError) as error:
             listening.close()
             await self._stop_metrics()
             if isinstance(error, StartError):

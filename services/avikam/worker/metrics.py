@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
@@ -45,10 +45,15 @@ class WorkerMetrics:
         self._own = _OwnSeries(self.registry)
         self._vllm: VllmSeries | None = None
 
-    def serve(self, host: str, port: int) -> MetricsServer:
-        """Answer scrapes; raises ``OSError`` when the port cannot be had."""
+    def serve(
+        self, host: str, port: int, probes: Mapping[str, Callable[[], bool]]
+    ) -> MetricsServer:
+        """Answer scrapes, and at the paths of ``probes`` 200 or 503.
+
+        Raises ``OSError`` when the port cannot be had.
+        """
         server, thread = start_http_server(port, host, self.registry)
-        server.set_app(_plain_text(make_wsgi_app(self.registry)))
+        server.set_app(_with_probes(_plain_text(make_wsgi_app(self.registry)), probes))
         return MetricsServer(server, thread)
 
     def watch_worker(self, state: Callable[[], str], streams: Callable[[], int]) -> None:
@@ -84,6 +89,19 @@ def _plain_text(app: WSGIApplication) -> WSGIApplication:
         return app({**environ, "HTTP_ACCEPT": "text/plain; version=0.0.4"}, start)
 
     return plain
+
+
+def _with_probes(app: WSGIApplication, probes: Mapping[str, Callable[[], bool]]) -> WSGIApplication:
+    """Health for those who cannot ask the gRPC port: the kubelet has no certificate."""
+
+    def probed(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        probe = probes.get(environ["PATH_INFO"])
+        if probe is None:
+            return app(environ, start)
+        start("200 OK" if probe() else "503 Service Unavailable", [("Content-Length", "0")])
+        return []
+
+    return probed
 
 
 class MetricsServer:

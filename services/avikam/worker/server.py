@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,7 +33,7 @@ from avikam.worker.health import HEALTH_SERVICE, WORKER_SERVICE, Health
 from avikam.worker.metrics import MetricsServer, WorkerMetrics
 from avikam.worker.service import WorkerService
 from avikam.worker.settings import WorkerSettings
-from avikam.worker.status import StatusBoard
+from avikam.worker.status import StatusBoard, WorkerState
 from avikam.worker.streams import Streams
 from avikam.worker.tls import server_credentials
 
@@ -40,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 # How often the worker looks at its engine and at streams that owe a heartbeat.
 _PULSE_SECONDS = 0.1
+# After this long without a look, the server itself is stuck.
+_DEAD_SECONDS = 10.0
 # How long streams get to say goodbye when they are handed over.
 _GOODBYE_SECONDS = 5.0
 # How long the last status has to reach those who watch; a client that holds its call open gets
@@ -82,6 +85,7 @@ class WorkerServer:
         self._build = build
         self._metrics_server: MetricsServer | None = None
         self._pulse: asyncio.Task[None] | None = None
+        self._beat_at = time.monotonic()
 
     @property
     def metrics_port(self) -> int | None:
@@ -185,13 +189,21 @@ class WorkerServer:
         if port is None:
             return
         try:
-            self._metrics_server = self.metrics.serve(host, port)
+            probes = {"/livez": self._alive, "/readyz": self._ready}
+            self._metrics_server = self.metrics.serve(host, port, probes)
         except OSError as error:
             reason = _reason(error)
             raise StartError(f"cannot serve metrics on {host}:{port}: {reason}") from error
 
+    def _alive(self) -> bool:
+        return time.monotonic() - self._beat_at < _DEAD_SECONDS
+
+    def _ready(self) -> bool:
+        return self._alive() and self.board.state is WorkerState.READY
+
     async def _beat(self) -> None:
         while True:
+            self._beat_at = time.monotonic()
             await asyncio.sleep(_PULSE_SECONDS)
             self.board.refresh()
             await self._health.follow()
