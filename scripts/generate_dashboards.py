@@ -197,6 +197,12 @@ OVERVIEW = (
         },
     ),
     Panel(
+        "Without Redis",
+        "Gateways that have a Redis and leave it out because it fails: limits are counted by each.",
+        "short",
+        {"gateways": f"sum(avikam_gateway_redis_degraded{{{GATEWAY}}})"},
+    ),
+    Panel(
         "Demand",
         "What autoscaling reads: held, waiting and running, against the slots there are.",
         "short",

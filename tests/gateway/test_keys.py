@@ -291,7 +291,7 @@ def keys_command(*arguments: str | Path) -> str:
 def test_the_command_adds_lists_and_revokes(tmp_path: Path) -> None:
     path = tmp_path / "keys.yaml"
     secret = keys_command("add", "bob", "--tenant", "acme", "--file", path).strip()
-    keys_command("add", "prom", "--scope", "metrics", "--file", path)
+    keys_command("add", "prom", "--scope", "metrics", "--requests-per-minute", "60", "--file", path)
 
     assert KeyRing(read_keys(path)).find(secret.encode()) == read_keys(path)[0]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -299,7 +299,8 @@ def test_the_command_adds_lists_and_revokes(tmp_path: Path) -> None:
     assert keys_command("list", "--file", path) == "bob\tacme\tinfer\nprom\tprom\tmetrics\n"
 
     keys_command("revoke", "bob", "--file", path)
-    assert [key.id for key in read_keys(path)] == ["prom"]
+    (prom,) = read_keys(path)
+    assert (prom.id, prom.requests_per_minute, prom.tokens_per_minute) == ("prom", 60, None)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +309,7 @@ def test_the_command_adds_lists_and_revokes(tmp_path: Path) -> None:
         (["add", "alice"], "there is a key alice in"),
         (["add", "b b"], "id: String should match"),
         (["add", "carol", "--scope", "root"], "scopes: Input should be 'infer'"),
+        (["add", "carol", "--tokens-per-minute", "0"], "tokens_per_minute: Input should be"),
         (["revoke", "carol"], "there is no key carol in"),
     ],
 )

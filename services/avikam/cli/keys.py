@@ -38,6 +38,13 @@ def add(
         list[str] | None,
         typer.Option(help="infer, metrics or admin (everything); repeat for several."),
     ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="Limit of this key alone; default: its tenant's.")
+    ] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(help="The same for tokens.")] = None,
+    concurrent_requests: Annotated[
+        int | None, typer.Option(help="The same for requests that run at once.")
+    ] = None,
 ) -> None:
     """Make a key. It is printed once, and only its hash is kept."""
     from pydantic import ValidationError
@@ -53,6 +60,9 @@ def add(
         "sha256": digest(secret),
         "tenant": tenant or key_id,
         "scopes": scope or ["infer"],
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrent_requests": concurrent_requests,
     }
     try:
         key = Key.model_validate(entry)

@@ -39,6 +39,10 @@ from avikam.gateway.http.edge import Edge
 from avikam.gateway.http.fast_lane import FastLane
 from avikam.gateway.http.guard import Guard
 from avikam.gateway.http.routes import Route, framework
+from avikam.gateway.limits.counters import Counters, LocalCounters, SharedCounters
+from avikam.gateway.limits.metering import MeteredHandler
+from avikam.gateway.limits.rates import Rates
+from avikam.gateway.limits.tariff import Tariff
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.resilience.breaker import POOL_RULES, Breaker
 from avikam.gateway.resilience.retry_budget import RetryBudget
@@ -47,8 +51,8 @@ from avikam.gateway.resilience.watchdog import Watchdog
 from avikam.gateway.routing.policies import POLICIES
 from avikam.gateway.sequence_runner import SequenceRunner
 from avikam.gateway.settings import GatewaySettings
+from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.workers.catalog import Catalog
-from avikam.gateway.workers.channel import channel_opener
 from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
@@ -67,16 +71,11 @@ class Gateway:
         clock, rng = time.monotonic, random.Random()
         self.settings = settings
         self._keys = LiveKeys(settings.keys) if settings.keys is not None else None
-        self.gatekeeper = Gatekeeper(self._keys, clock)
         self.drain = Drain()
         self.metrics = GatewayMetrics()
-        self.pool = Pool(
-            POLICIES[settings.routing],
-            clock,
-            rng,
-            self.metrics.note_breaker,
-            channel_opener(settings),
-        )
+        self.redis = _redis_link(settings, self.metrics)
+        self.gatekeeper = Gatekeeper(self._keys, _tariff(settings, self.redis, clock), clock)
+        self.pool = Pool(POLICIES[settings.routing], clock, rng, self.metrics.note_breaker)
         self.admission = Admission(lambda: self.pool.room, _admission_limits(settings), clock)
         self.budget = RetryBudget(clock, settings.retry_budget)
         self._discovery = Discovery(self.pool, settings.workers, settings.discovery_seconds, rng)
@@ -103,8 +102,8 @@ class Gateway:
         breaker = Breaker(
             POOL_RULES, clock, rng, lambda state: self.metrics.note_breaker("pool", state)
         )
-        self.handler = Handler(
-            catalog, runner, breaker, self.budget, rng, settings.batch_concurrency
+        self.handler = MeteredHandler(
+            Handler(catalog, runner, breaker, self.budget, rng, settings.batch_concurrency)
         )
         self.tokenizing = Tokenizing(self.pool)
         self.catalog = catalog
@@ -114,7 +113,11 @@ class Gateway:
     def background(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the listeners as long as they do."""
         work = [self._discovery.run(), self._watchdog.run(), self._let_in()]
-        return work if self._keys is None else [*work, self._keys.run()]
+        if self._keys is not None:
+            work.append(self._keys.run())
+        if self.redis is not None:
+            work.append(self.redis.run())
+        return work
 
     async def _let_in(self) -> None:
         """Start waiting sequences when workers come or get room; keep the gauges fresh."""
@@ -184,6 +187,28 @@ def _index(routes: list[Route]) -> Callable[[Request], Coroutine[None, None, Res
         return JSONResponse({"name": "avikam", "version": __version__, "routes": listed})
 
     return index
+
+
+def _redis_link(settings: GatewaySettings, metrics: GatewayMetrics) -> RedisLink | None:
+    if settings.redis is None:
+        return None
+    return RedisLink(
+        settings.redis.get_secret_value(),
+        settings.redis_timeout_seconds,
+        on_change=lambda up: metrics.redis_degraded.set(not up),
+    )
+
+
+def _tariff(
+    settings: GatewaySettings, redis: RedisLink | None, clock: Callable[[], float]
+) -> Tariff:
+    rates = Rates(
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        concurrent_requests=settings.concurrent_requests,
+    )
+    counters: Counters = LocalCounters() if redis is None else SharedCounters(redis)
+    return Tariff(rates, counters, clock)
 
 
 def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from avikam.gateway.limits.allowance import Allowance
 from avikam.gateway.resilience.journal import Journal
 from avikam.gateway.workers.pool import Target
 from avikam.protocol.requests import GenerationRequest
@@ -33,6 +34,7 @@ class Generation:
     own_deadline: bool = False
     tenant: str = ""
     priority: int = 0
+    allowance: Allowance | None = None
     model: str = ""
     journals: list[Journal] = field(default_factory=list)
 

@@ -115,10 +115,10 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
         self.busy += counted
         self._metrics.in_flight.inc()
         try:
-            if method != HEALTH_CHECK:
-                call.tenant = self._gatekeeper.admit(headers, _address(context), "infer")
-            yield
+            async with self._admitted(context, call, headers):
+                yield
             call.status = _OK
+            context.set_trailing_metadata(_standing(call))
         except aio.AbortError:
             raise
         except aio.InternalError:
@@ -133,6 +133,23 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
             self._metrics.in_flight.dec()
             self.busy -= counted
             self._account(call)
+
+    @asynccontextmanager
+    async def _admitted(
+        self, context: Context, call: Call, headers: list[tuple[bytes, bytes]]
+    ) -> AsyncIterator[None]:
+        """The key's check, and its limits for what has work done."""
+        if call.route == HEALTH_CHECK:
+            yield
+            return
+        admitted = self._gatekeeper.admit(headers, _address(context), "infer")
+        call.tenant = admitted.tenant
+        if admitted.allowance is None or not counts(call.route):
+            yield
+            return
+        call.allowance = admitted.allowance
+        async with admitted.allowance.entered():
+            yield
 
     def _account(self, call: Call) -> None:
         elapsed = self._clock() - call.started
@@ -150,8 +167,19 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
 
 async def _abort(context: Context, call: Call, error: ApiError) -> None:
     call.status = error.status
-    metadata = (*trailers(error), ("x-request-id", call.id))
+    metadata = (*trailers(error), ("x-request-id", call.id), *_standing(call))
     await context.abort(status_code(error), error.message[:_DETAILS_CHARS], metadata)
+
+
+def _standing(call: Call) -> tuple[tuple[str, str], ...]:
+    """How the account's limits stand: the headers of REST, as trailers."""
+    headers = call.allowance.headers() if call.allowance is not None else ()
+    return tuple((name.decode(), value.decode()) for name, value in headers)
+
+
+def counts(method: str) -> bool:
+    """Whether a method has work done, as POST has over HTTP."""
+    return method.startswith(_INFERENCE) and not method.endswith("/ListModels")
 
 
 def _decoded(decode: Any, data: bytes) -> Any:

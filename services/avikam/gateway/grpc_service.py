@@ -67,4 +67,5 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             deadline=call.started + seconds,
             own_deadline=given is not None,
             tenant=call.tenant,
+            allowance=call.allowance,
         )

@@ -65,6 +65,9 @@ class GatewayMetrics:
         self.breaker_changes = self._counter(
             "breaker_transitions", "State changes of breakers.", "breaker", "to"
         )
+        self.redis_degraded = self._gauge(
+            "redis_degraded", "1 while the Redis of the gateways is left out because it fails."
+        )
         self.shed = self._counter("shed", "Requests refused before they were parsed.", "reason")
 
     def count_request(self, route: str, status: int, seconds: float) -> None:

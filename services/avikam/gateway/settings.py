@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr
 
 from avikam.protocol.settings import Addresses, Port, Settings
-from avikam.protocol.tls import certificate_files
 
 
 class GatewaySettings(Settings):
@@ -50,16 +49,6 @@ class GatewaySettings(Settings):
     )
     lenient_model_name: bool = Field(
         default=False, description="Take unknown model names for the server's model."
-    )
-    worker_tls_key: Path | None = Field(
-        default=None, description="Own private key, PEM; without it workers are asked unencrypted."
-    )
-    worker_tls_certificate: Path | None = Field(default=None, description="Own certificate, PEM.")
-    worker_tls_authority: Path | None = Field(
-        default=None, description="Who signs the certificates of workers, PEM."
-    )
-    worker_tls_name: str = Field(
-        default="avikam-worker", description="Name that a worker's certificate must have."
     )
     heartbeat_seconds: float = Field(
         default=3.0, gt=0, description="Silence of a worker's engine after which it is given up."
@@ -122,9 +111,25 @@ class GatewaySettings(Settings):
         default=None, description="Key file; off serves loopback clients without keys."
     )
 
-    @model_validator(mode="after")
-    def _whole_certificate(self) -> GatewaySettings:
-        certificate_files(
-            self.worker_tls_key, self.worker_tls_certificate, self.worker_tls_authority
-        )
-        return self
+    # Limits of a tenant, where the key file gives a key none of its own
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, description="Requests a tenant may send in a minute."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens a tenant may use in a minute: prompts and answers, as estimated first.",
+    )
+    concurrent_requests: int | None = Field(
+        default=None, ge=1, description="Requests of a tenant that one gateway runs at once."
+    )
+
+    # What gateways share
+    redis: SecretStr | None = Field(
+        default=None,
+        description="URL of a Redis that gateways share, e.g. redis://host:6379; without one, or "
+        "while it fails, each counts for itself.",
+    )
+    redis_timeout_seconds: float = Field(
+        default=0.05, gt=0, description="Time limit of one answer from Redis."
+    )

@@ -1,5 +1,7 @@
 """The check on the way of every HTTP request: after the guard, before anything is parsed.
 
+What has work done (POST) counts against the limits of its account; looking at things does not.
+
 /livez /readyz /health     open
 /metrics                   scope metrics
 everything else            scope infer, also paths that do not exist
@@ -24,10 +26,17 @@ class Checkpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in self._unguarded:
+            call = call_of(scope)
             client = scope.get("client")
-            call_of(scope).tenant = self._gatekeeper.admit(
+            admitted = self._gatekeeper.admit(
                 scope["headers"], client[0] if client else "", needed_scope(scope["path"])
             )
+            call.tenant = admitted.tenant
+            if admitted.allowance is not None and scope["method"] == "POST":
+                call.allowance = admitted.allowance
+                async with admitted.allowance.entered():
+                    await self._app(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Decides who may do what, for HTTP and gRPC alike.
+"""Decides who may do what and how much of it, for HTTP and gRPC alike.
 
 no key, wrong key, two keys   401, from the 21st in a minute of one address on 429
 key without the scope         403
@@ -11,32 +11,47 @@ also from an address with too many failures, for many clients may share a proxy'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from avikam.gateway.access.failed_tries import FailedTries
 from avikam.gateway.access.keys import Key, Scope
 from avikam.gateway.access.live_keys import LiveKeys
+from avikam.gateway.limits.allowance import Allowance
+from avikam.gateway.limits.tariff import Tariff
 from avikam.protocol.errors import ApiError
 
 _BEARER = b"bearer "
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Whose a call is, and what limits it."""
+
+    tenant: str
+    allowance: Allowance | None
+
+
 class Gatekeeper:
     """Without keys (``None``) everybody is let in, as the empty tenant."""
 
-    def __init__(self, keys: LiveKeys | None, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: LiveKeys | None, tariff: Tariff, clock: Callable[[], float]) -> None:
         self._keys = keys
+        self._tariff = tariff
         self._failed = FailedTries(clock)
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]], address: str, scope: Scope) -> str:
-        """The tenant of the request; names of headers are in lower case. Raises ApiError."""
+    def admit(self, headers: Iterable[tuple[bytes, bytes]], address: str, scope: Scope) -> Admitted:
+        """The request's tenant and allowance; names of headers are in lower case.
+
+        Raises ApiError.
+        """
         if self._keys is None:
-            return ""
+            return Admitted("", self._tariff.allowance(None))
         key = self._find(presented_keys(headers))
         if key is None:
             raise self._refused(address)
         if not key.permits(scope):
             raise _missing_scope(scope)
-        return key.tenant
+        return Admitted(key.tenant, self._tariff.allowance(key))
 
     def _find(self, presented: set[bytes]) -> Key | None:
         if self._keys is None or len(presented) != 1:

@@ -5,6 +5,7 @@ keys:
     sha256: 8d0b…
     tenant: default
     scopes: [infer, metrics]
+    requests_per_minute: 600        # optional, as are tokens_per_minute and concurrent_requests
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 def write_keys(path: Path, keys: Sequence[Key]) -> None:
     """Replace the file in one step, readable by its owner only. Raises OSError."""
-    content = {"keys": [key.model_dump(mode="json") for key in keys]}
+    content = {"keys": [key.model_dump(mode="json", exclude_none=True) for key in keys]}
     # mkstemp makes files of mode 0600.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)

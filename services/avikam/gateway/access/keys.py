@@ -1,7 +1,7 @@
 """API keys: what a client presents, and what the gateway knows of it.
 
 client   avk-ID-SECRET     SECRET: 43 letters and digits, 256 bits
-gateway  id, sha256 of the whole key, tenant, scopes
+gateway  id, sha256 of the whole key, tenant, scopes, limits of its own
 
 The id in the key finds the entry; only the hash decides.
 """
@@ -15,7 +15,9 @@ import string
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from avikam.gateway.limits.rates import Rates
 
 Scope = Literal["infer", "admin", "metrics"]
 
@@ -29,10 +31,8 @@ _NOBODY = bytes(32)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class Key(BaseModel):
+class Key(Rates):
     """One entry of the key file. ``admin`` includes every other scope."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     id: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -11,9 +11,9 @@ from avikam.gateway.api.dialect import Dialect
 from avikam.gateway.api.json_body import parse_object
 from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.generation import Generation
-from avikam.gateway.handler import Handler
 from avikam.gateway.http.body import BodyKind, body_kind, read_body
 from avikam.gateway.http.call import call_of
+from avikam.gateway.limits.metering import MeteredHandler
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.errors import invalid
 from avikam.protocol.requests import GenerationRequest, check_request
@@ -25,7 +25,7 @@ class Door:
     """Shared by all routes that generate."""
 
     def __init__(
-        self, handler: Handler, settings: GatewaySettings, clock: Callable[[], float]
+        self, handler: MeteredHandler, settings: GatewaySettings, clock: Callable[[], float]
     ) -> None:
         self._handler = handler
         self._settings = settings
@@ -53,6 +53,7 @@ class Door:
             deadline=call.started + (timeout or self._settings.request_timeout_seconds),
             own_deadline=timeout is not None,
             tenant=call.tenant,
+            allowance=call.allowance,
         )
         return GenerationReply(self._handler, generation, dialect, self._clock, stream)
 

@@ -14,9 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from avikam.gateway.api.dialect import Dialect
 from avikam.gateway.generation import Generation
-from avikam.gateway.handler import Handler, News
+from avikam.gateway.handler import News
 from avikam.gateway.http.call import call_of
 from avikam.gateway.http.disconnect import cancelled_with_client
+from avikam.gateway.limits.metering import MeteredHandler
 from avikam.protocol.errors import ApiError
 
 # A stream that has been silent for this long says that it lives.
@@ -28,7 +29,7 @@ class GenerationReply(Response):
 
     def __init__(
         self,
-        handler: Handler,
+        handler: MeteredHandler,
         generation: Generation,
         dialect: Dialect,
         clock: Callable[[], float],

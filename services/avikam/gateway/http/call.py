@@ -8,19 +8,23 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from avikam.gateway.limits.allowance import Allowance
+
 _KEY = "avikam.call"
 _REQUEST_ID = re.compile(rb"[\w-]{1,64}")
 
 
 @dataclass(slots=True)
 class Call:
-    """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's."""
+    """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's, as are
+    the limits of ``allowance``."""
 
     id: str
     started: float
     route: str = "unknown"
     status: int = 0
     tenant: str = ""
+    allowance: Allowance | None = None
 
 
 def put_call(scope: MutableMapping[str, Any], call: Call) -> None:

@@ -121,5 +121,6 @@ class _Reply:
                 (b"x-request-id", call.id.encode("ascii")),
                 (b"server-timing", b"gateway;dur=%.1f" % waited),
                 *_FIXED_HEADERS,
+                *(call.allowance.headers() if call.allowance is not None else ()),
             ]
         await self._send(message)
