@@ -80,7 +80,7 @@ def default_text(value: Any) -> str:
 def metavar(name: str, field: FieldInfo) -> str:
     """What stands after the flag: the choices, or the kind of value."""
     if get_origin(field.annotation) is Literal:
-        return "|".join(get_args(field.annotation))
+        return "|".join(str(choice) for choice in get_args(field.annotation))
     if name.endswith("_seconds"):
         return "SECONDS"
     return next((word for kind, word in _METAVARS.items() if kind in _kinds(field)), "TEXT")
