@@ -26,10 +26,12 @@ CHART_OWNED = {
     "gatewayConfig": {
         *("host", "http_port", "grpc_port", "metrics_port", "workers", "keys", "log_format"),
         *("drain_notice_seconds", "drain_seconds"),
+        *("worker_tls_key", "worker_tls_certificate", "worker_tls_authority", "worker_tls_name"),
     },
     "workerConfig": {
         *("host", "port", "metrics_port", "model", "adapters", "kv_redis"),
         *("log_format", "worker_id"),
+        *("tls_key", "tls_certificate", "tls_authority"),
         *("drain_accept_seconds", "drain_seconds"),
     },
 }

@@ -1,6 +1,6 @@
 """Schemas of Kubernetes' own resources and of the custom ones that the chart makes.
 
-Both come inside packages: kubernetes-validate carries Kubernetes' schemas, and three Go modules
+Both come inside packages: kubernetes-validate carries Kubernetes' schemas, and four Go modules
 carry the custom resource definitions of the projects that define them.
 """
 
@@ -32,6 +32,11 @@ _MODULES = {
         "github.com/kedacore/keda/v2@v2.21.0",
         "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
         "config/crd/bases",
+    ),
+    "cert-manager.io": (
+        "github.com/cert-manager/cert-manager@v1.19.1",
+        "h1:Txh8L/nLWTDcb7ZnXuXbTe15BxQnLbLirXmbNk0fGgY=",
+        "deploy/crds",
     ),
     "gateway.networking.k8s.io": (
         "sigs.k8s.io/gateway-api@v1.6.3",

@@ -85,7 +85,19 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an ingress without a host": (
         {"ingress": {"enabled": True}},
-        "ingress.enabled is true but ingress.hosts is empty",
+        "ingress.enabled is true but ingress.hosts and ingress.grpcHosts are empty",
+    ),
+    "one host for HTTP and gRPC": (
+        {"ingress": {"enabled": True, "hosts": ["a.example.com"], "grpcHosts": ["a.example.com"]}},
+        "ingress.hosts and ingress.grpcHosts both have a.example.com",
+    ),
+    "certificates without their secret": (
+        {"mtls": {"mode": "existing", "existing": {"gatewaySecret": "gateway-tls"}}},
+        "mtls.mode is existing but mtls.existing.workerSecret is empty",
+    ),
+    "a certificate's file, which the chart mounts": (
+        {"worker": {"config": {"tls_key": "/etc/tls.key"}}},
+        "additional properties 'tls_key' not allowed",
     ),
     "alerts without a webhook secret": (
         {"monitoring": {"alertmanagerConfig": {"enabled": True}}},

@@ -13,7 +13,13 @@ from tests.cluster.schemas import check
 
 EVERYTHING = {
     "monitoring": {"alertmanagerConfig": {"enabled": True, "existingSecret": "webhooks"}},
-    "ingress": {"enabled": True, "hosts": ["avikam.example.com"], "tlsSecret": "tls"},
+    "ingress": {
+        "enabled": True,
+        "hosts": ["avikam.example.com"],
+        "grpcHosts": ["grpc.avikam.example.com"],
+        "tlsSecret": "tls",
+    },
+    "mtls": {"mode": "cert-manager"},
     "gatewayApi": {"httpRoute": True, "grpcRoute": True, "parentRefs": [{"name": "public"}]},
     "gateway": {"autoscaling": {"enabled": True}},
 }

@@ -89,6 +89,7 @@ NEEDED = {
     ("gateway", "worker", 50051),
     ("gateway", "dns", 53),
     ("test", "gateway", 8000),
+    ("test", "gateway", 9090),
     ("test", "dns", 53),
     ("prometheus", "gateway", 9090),
     ("prometheus", "worker", 9091),

@@ -17,6 +17,7 @@
   "keys" "/etc/avikam-keys/keys.yaml"
   "drain_notice_seconds" .Values.gateway.drain.acceptSeconds
   "drain_seconds" .Values.gateway.drain.timeoutSeconds -}}
+{{- $own = merge $own (include "avikam.mtlsConfig" (dict "root" . "prefix" "worker_") | fromYaml) -}}
 gateway: {{- toYaml (merge $own (deepCopy .Values.gateway.config)) | nindent 2 }}
 {{- end }}
 
@@ -35,5 +36,6 @@ gateway: {{- toYaml (merge $own (deepCopy .Values.gateway.config)) | nindent 2 }
 {{- if .root.Values.adapters.claimName -}}
 {{- $_ := set $own "adapters" (printf "/adapters/%s" .root.Values.adapters.path | trimSuffix "/") -}}
 {{- end -}}
+{{- $own = merge $own (include "avikam.mtlsConfig" (dict "root" .root "prefix" "") | fromYaml) -}}
 worker: {{- toYaml (merge $own (deepCopy .pool.config)) | nindent 2 }}
 {{- end }}

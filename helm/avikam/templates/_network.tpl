@@ -24,3 +24,34 @@
     - {port: {{ .Values.redis.external.port }}, protocol: TCP}
 {{- end }}
 {{- end }}
+
+{{/* One Ingress: controllers speak HTTP or gRPC to a backend, by annotation, so each has its own.
+     Takes {root, own: {name, port, hosts, annotations}}. */}}
+{{- define "avikam.ingress" -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {{ .own.name }}
+  labels: {{- include "avikam.labels" (dict "root" .root "component" "gateway") | nindent 4 }}
+  {{- with .own.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with .root.Values.ingress.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with .root.Values.ingress.tlsSecret }}
+  tls:
+    - secretName: {{ . }}
+      hosts: {{- toYaml $.own.hosts | nindent 8 }}
+  {{- end }}
+  rules:
+    {{- range .own.hosts }}
+    - host: {{ . | quote }}
+      http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend: {service: {name: {{ include "avikam.gatewayName" $.root }}, port: {name: {{ $.own.port }}}}}
+    {{- end }}
+{{- end }}

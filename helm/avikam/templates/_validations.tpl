@@ -9,6 +9,7 @@
 {{- include "avikam.validateGateway" . -}}
 {{- include "avikam.validateModel" .Values.model -}}
 {{- include "avikam.validateSecrets" . -}}
+{{- include "avikam.validateMtls" . -}}
 {{- end }}
 
 {{- define "avikam.validatePool" -}}
@@ -34,8 +35,13 @@
 {{- if and (or .Values.gatewayApi.httpRoute .Values.gatewayApi.grpcRoute) (empty .Values.gatewayApi.parentRefs) -}}
 {{- fail "gatewayApi routes need a Gateway to attach to; set gatewayApi.parentRefs, such as [{name: public, namespace: gateways}]" -}}
 {{- end -}}
-{{- if and .Values.ingress.enabled (empty .Values.ingress.hosts) -}}
-{{- fail "ingress.enabled is true but ingress.hosts is empty; name at least one host" -}}
+{{- if and .Values.ingress.enabled (empty .Values.ingress.hosts) (empty .Values.ingress.grpcHosts) -}}
+{{- fail "ingress.enabled is true but ingress.hosts and ingress.grpcHosts are empty; name at least one host" -}}
+{{- end -}}
+{{- range $host := .Values.ingress.grpcHosts -}}
+{{- if has $host $.Values.ingress.hosts -}}
+{{- fail (printf "ingress.hosts and ingress.grpcHosts both have %s; HTTP and gRPC need hosts of their own" $host) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -22,6 +22,8 @@ spec:
       env:
         - name: GATEWAY
           value: http://{{ include "avikam.gatewayName" .root }}:{{ .root.Values.gateway.service.httpPort }}
+        - name: KEY_FILE
+          value: /etc/avikam-keys/api-key
         - name: METRICS
           value: http://{{ include "avikam.gatewayName" .root }}-metrics:9090
       resources:
