@@ -26,6 +26,7 @@ CHART_OWNED = {
     "gatewayConfig": {
         *("host", "http_port", "grpc_port", "metrics_port", "workers", "keys", "log_format"),
         *("drain_notice_seconds", "drain_seconds"),
+        "redis",
         *("worker_tls_key", "worker_tls_certificate", "worker_tls_authority", "worker_tls_name"),
     },
     "workerConfig": {

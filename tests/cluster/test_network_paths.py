@@ -102,9 +102,9 @@ def test_only_the_needed_paths_are_open() -> None:
     assert paths(render()) == NEEDED | FOREIGN | set(everyone_to_the_gateways())
 
 
-def test_with_redis_workers_reach_it_and_nobody_else() -> None:
+def test_with_redis_gateways_and_workers_reach_it_and_nobody_else() -> None:
     found = paths(render(values={"redis": {"mode": "internal"}}))
-    opened = {("worker", "redis", 6379), ("worker", "dns", 53)}
+    opened = {("gateway", "redis", 6379), ("worker", "redis", 6379), ("worker", "dns", 53)}
     assert found == NEEDED | FOREIGN | set(everyone_to_the_gateways()) | opened
 
 

@@ -14,6 +14,10 @@ from tests.cluster.helm import EXAMPLES, PROFILES, Resource, pod_specs, render
 VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 
 
+# The services read a Redis address, password included, from a setting; keys are files.
+REDIS = {"AVIKAM_GATEWAY__REDIS", "AVIKAM_WORKER__KV_REDIS"}
+
+
 def containers(pod: Resource) -> Iterator[Resource]:
     yield from pod.get("initContainers", [])
     yield from pod["containers"]
@@ -57,8 +61,7 @@ def container_violations(container: Resource) -> Iterator[str]:
     if any("hostPort" in port for port in container.get("ports", [])):
         yield "takes a port of the host"
     for variable in container.get("env", []):
-        # The services read a Redis address, password included, from a setting; keys are files.
-        if "valueFrom" in variable and variable["name"] != "AVIKAM_WORKER__KV_REDIS":
+        if "valueFrom" in variable and variable["name"] not in REDIS:
             yield f"has a secret in its environment: {variable['name']}"
     yield from resource_violations(container["resources"])
 
