@@ -20,12 +20,11 @@ from avikam.gateway.resilience.breaker import Breaker, Ticket
 from avikam.gateway.resilience.failures import circuit_open, is_of_the_request
 from avikam.gateway.resilience.journal import Journal
 from avikam.gateway.resilience.retry_budget import RetryBudget
-from avikam.gateway.sequence_runner import Run, SequenceRunner
+from avikam.gateway.sequence_runner import News, Run, SequenceRunner
 from avikam.gateway.workers.catalog import Catalog
 from avikam.protocol.errors import ApiError
-from avikam.v1 import worker_pb2
 
-News = tuple[Journal, worker_pb2.SequenceFrame]
+__all__ = ["Handler", "News"]
 
 
 class Handler:
@@ -61,15 +60,17 @@ class Handler:
             raise circuit_open(self._breaker.retry_after())
         self._budget.count_request()
         outcome: bool | None = None
+        begun = False
         try:
-            async with aclosing(await self._route(generation)) as news:
+            async with aclosing(self._news(await self._route(generation))) as news:
                 async for journal, frame in news:
-                    if outcome is None and frame.token_ids:
-                        # A stream is a success from its first token on, and again at its end.
-                        outcome = True
+                    if not begun and frame.token_ids:
+                        # A stream is a success from its first token on, and only once: counted
+                        # again at its end, it would hide failures among twice as many outcomes.
+                        begun = True
                         self._breaker.record(ticket, True)
                     yield journal, frame
-            outcome = True
+            outcome = None if begun else True
         except ApiError as error:
             outcome = False if _is_ours(error, generation) else None
             raise
@@ -79,7 +80,7 @@ class Handler:
         finally:
             self._settle(ticket, outcome)
 
-    async def _route(self, generation: Generation) -> AsyncGenerator[News, None]:
+    async def _route(self, generation: Generation) -> list[Run]:
         """Find the model and split the request into sequences."""
         named = generation.request.model
         model, adapter = await self._catalog.resolve(named, generation.deadline)
@@ -89,14 +90,12 @@ class Handler:
             for journal, target in sequences(generation, model, adapter, self._rng)
         ]
         generation.journals = [run.journal for run in runs]
-        if len(runs) == 1:
-            return self._news(runs[0])
-        return merge([self._news(run) for run in runs], self._batch_concurrency)
+        return runs
 
-    async def _news(self, run: Run) -> AsyncGenerator[News, None]:
-        async with aclosing(self._runner.frames(run)) as frames:
-            async for frame in frames:
-                yield run.journal, frame
+    def _news(self, runs: list[Run]) -> AsyncGenerator[News, None]:
+        if len(runs) == 1:
+            return self._runner.news(runs[0])
+        return merge([self._runner.news(run) for run in runs], self._batch_concurrency)
 
     def _settle(self, ticket: Ticket, outcome: bool | None) -> None:
         if outcome is None:

@@ -24,6 +24,8 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # Looking series up by their labels costs more than counting.
+        self._request_series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.requests = self._counter(
             "requests",
             "Requests by route and HTTP status; 499 is a client that left.",
@@ -72,8 +74,13 @@ class GatewayMetrics:
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """A request ended. ``route`` is a declared path: labels stay few."""
-        self.requests.labels(route, str(status)).inc()
-        self.duration.labels(route).observe(seconds)
+        series = self._request_series.get((route, status))
+        if series is None:
+            series = self.requests.labels(route, str(status)), self.duration.labels(route)
+            self._request_series[route, status] = series
+        requests, duration = series
+        requests.inc()
+        duration.observe(seconds)
 
     def note_breaker(self, name: str, state: State) -> None:
         """A breaker, the pool's or the one of a worker's address, changed its state."""

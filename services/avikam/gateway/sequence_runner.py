@@ -38,6 +38,8 @@ _MARGIN = 0.05
 # Before a worker that just failed is asked again because there is no other.
 _BREATH = 0.5
 
+News = tuple[Journal, worker_pb2.SequenceFrame]
+
 
 @dataclass(slots=True, eq=False)
 class Run:
@@ -50,6 +52,8 @@ class Run:
     attempt: Attempt | None = None
     ticket: Ticket | None = None
     last_token_at: float = 0.0
+    # Whether the attempt was recorded as a success, at its first token; it is not again at its end.
+    counted: bool = False
     avoid: set[str] = field(default_factory=set)
 
     @property
@@ -81,7 +85,7 @@ class SequenceRunner:
         self._clock = clock
         self._first_worker_seconds = first_worker_seconds
 
-    async def frames(self, run: Run) -> AsyncGenerator[worker_pb2.SequenceFrame, None]:
+    async def news(self, run: Run) -> AsyncGenerator[News, None]:
         """Frames that are news to the client, the last one with ``finish``. Raises ApiError."""
         journal = run.journal
         await self._admission.enter(run.tenant, run.target.cost, run.deadline)
@@ -90,7 +94,7 @@ class SequenceRunner:
             frame = await self._first_frame(run)
             while True:
                 self._note(run, frame)
-                yield frame
+                yield journal, frame
                 if journal.finish is not None:
                     return
                 frame = await self._next_frame(run)
@@ -98,7 +102,7 @@ class SequenceRunner:
             self._settle(run, ok=_verdict(error))
             raise
         finally:
-            self._settle(run, ok=None if journal.finish is None else True)
+            self._settle(run, ok=None if journal.finish is None or run.counted else True)
             self._admission.leave()
 
     async def _first_frame(self, run: Run) -> worker_pb2.SequenceFrame:
@@ -140,6 +144,7 @@ class SequenceRunner:
         if timeout <= 0:
             raise deadline_exceeded()
         run.ticket = worker.breaker.enter()
+        run.counted = False
         request = run.journal.next_request()
         run.attempt = Attempt(worker, request, run.target.cost, timeout, self._clock)
         self._watchdog.add(run.attempt)
@@ -215,6 +220,7 @@ class SequenceRunner:
             self._metrics.first_token.observe(now - run.journal.started_at)
             if run.ticket is not None and run.attempt is not None:
                 run.attempt.worker.breaker.record(run.ticket, True)
+                run.counted = True
         run.last_token_at = now
 
 

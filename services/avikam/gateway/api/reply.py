@@ -16,7 +16,7 @@ from avikam.gateway.api.dialect import Dialect
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http.call import call_of
-from avikam.gateway.http.disconnect import cancelled_with_client
+from avikam.gateway.http.disconnect import CancelledWithClient
 from avikam.gateway.limits.metering import MeteredHandler
 from avikam.protocol.errors import ApiError
 
@@ -46,7 +46,7 @@ class GenerationReply(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._started = call_of(scope).started
-        async with cancelled_with_client(receive):
+        async with CancelledWithClient(scope):
             if self._stream:
                 await self._send_stream(send)
             else:

@@ -14,16 +14,18 @@ from enum import Enum
 from starlette.requests import Request
 
 from avikam.gateway.http.disconnect import ClientGoneError
+from avikam.gateway.http.headers import header
+from avikam.gateway.http.presence import has_arrived
 from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS
 
 PROTOBUF = "application/x-protobuf"
-_PROTOBUF_TYPES = frozenset({PROTOBUF, "application/protobuf"})
+_PROTOBUF_TYPES = frozenset({PROTOBUF.encode(), b"application/protobuf"})
 # Bytes per second below which a client holds its connection for too long.
 _SLOWEST = 64 * 1024
 # How long (seconds) a client may go on to send what is refused already, to read the reply then.
 _LINGER = 5.0
-_FORM = "application/x-www-form-urlencoded"
+_FORM = b"application/x-www-form-urlencoded"
 
 
 class BodyKind(Enum):
@@ -39,12 +41,13 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     curl sends ``-d`` as a form. A page of another site may send forms and bodies without a type
     unasked; so that these do not pass for JSON, both are taken only without an ``Origin``.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
+    headers = request.scope["headers"]
+    if header(headers, b"content-encoding", b"identity") != b"identity":
         raise _unsupported("content-encoding must be identity; send the body uncompressed")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json" or media_type.endswith("+json"):
+    media_type = header(headers, b"content-type").partition(b";")[0].strip().lower()
+    if media_type == b"application/json" or media_type.endswith(b"+json"):
         return BodyKind.JSON
-    if media_type in ("", _FORM) and "origin" not in request.headers:
+    if media_type in (b"", _FORM) and not header(headers, b"origin"):
         return BodyKind.JSON
     if protobuf and media_type in _PROTOBUF_TYPES:
         return BodyKind.PROTOBUF
@@ -58,18 +61,28 @@ async def read_body(request: Request, kind: BodyKind, seconds: float) -> bytes:
     ``seconds`` is what a client may take besides what its bytes need at the slowest fair pace.
     """
     limit = LIMITS.json_body_bytes if kind is BodyKind.JSON else LIMITS.protobuf_body_bytes
-    declared = request.headers.get("content-length", "")
+    headers = request.scope["headers"]
+    declared = header(headers, b"content-length")
     try:
-        if declared.isdecimal() and int(declared) > limit:
+        if declared.isdigit() and int(declared) > limit:
             raise too_large(kind, limit)
         return await _read(request, limit, kind, seconds)
     except ApiError as error:
-        if error.status == 413 and "expect" not in request.headers:
+        if error.status == 413 and not header(headers, b"expect"):
             await _discard(request)
         raise
 
 
 async def _read(request: Request, limit: int, kind: BodyKind, seconds: float) -> bytes:
+    if has_arrived(request.scope):
+        body: bytes = (await request.receive())["body"]
+        if len(body) > limit:
+            raise too_large(kind, limit)
+        return body
+    return await _read_slowly(request, limit, kind, seconds)
+
+
+async def _read_slowly(request: Request, limit: int, kind: BodyKind, seconds: float) -> bytes:
     chunks: list[bytes] = []
     size = 0
     start = asyncio.get_running_loop().time()

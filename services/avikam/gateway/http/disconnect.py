@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
-from starlette.types import Receive
+from starlette.types import Scope
+
+from avikam.gateway.http.presence import presence_of
 
 
 class ClientGoneError(Exception):
     """The client closed the connection before it had its reply."""
 
 
-@asynccontextmanager
-async def cancelled_with_client(receive: Receive) -> AsyncIterator[None]:
-    """Cancel the body of the block when the client leaves; it then raises ClientGoneError.
+class CancelledWithClient:
+    """Cancels the body of its block when the client leaves; the block then raises ClientGoneError.
 
-    The request's body must have been read. Works like :func:`asyncio.timeout`: a cancellation from
-    elsewhere stays one.
+    Works like :func:`asyncio.timeout`: a cancellation from elsewhere stays one.
     """
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("cancelled_with_client needs a running task")
-    gone = False
 
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        task.cancel()
+    __slots__ = ("_gone", "_presence", "_task")
 
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone and task.uncancel() == 0:
+    def __init__(self, scope: Scope) -> None:
+        self._presence = presence_of(scope)
+        self._task: asyncio.Task[object] | None = None
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.current_task()
+        if self._task is None:
+            raise RuntimeError("CancelledWithClient needs a running task")
+        self._presence.watch(self._leave)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._presence.unwatch(self._leave)
+        left = self._gone and self._task is not None and self._task.uncancel() == 0
+        if left and kind is asyncio.CancelledError:
             raise ClientGoneError from None
-        raise
-    finally:
-        watcher.cancel()
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from avikam.gateway.http.presence import Presence, note_arrival, put_presence
 from avikam.protocol.errors import ApiError
 
 # Bytes after which headers that do not end are given up. The guard has the exact limit; this one
@@ -45,6 +46,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._address = ""
         self._header_bytes = 0
+        self._in_headers = True
+        self._presence = Presence()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -68,26 +71,34 @@ class GuardedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self._presence.leave()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._header_timer is None:
+        if not self._in_headers:
             self._header_bytes = 0
             return
+        if self._header_timer is None:
+            self._expect_headers()
         self._header_bytes += len(data)
         if self._header_bytes > _ENDLESS_HEADERS and not self.transport.is_closing():
             self._refuse(ApiError(431, "The headers do not end.", "headers_too_large"))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._header_timer is None:
-            self._expect_headers()
+        self._in_headers = True
+        put_presence(self.scope, self._presence)
 
     def on_headers_complete(self) -> None:
+        self._in_headers = False
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        note_arrival(self.scope)
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -34,15 +34,19 @@ class Catalog:
 
     async def resolve(self, name: str, deadline: float) -> tuple[str, str]:
         """Model id and adapter name (empty for none); 404 for a name nobody has."""
-        if not self._pool.ready:
+        ready = self._pool.ready
+        while not ready:
             await self._first_worker(deadline)
-        models = self._pool.models
+            ready = self._pool.ready
+        models = {worker.model for worker in ready}
         if name in models:
             return name, ""
-        base = self.base_of(name) if name not in ALIASES else None
+        if name in ALIASES:
+            return min(models), ""
+        base = self.base_of(name)
         if base is not None:
             return base, name
-        if name in ALIASES or self._lenient:
+        if self._lenient:
             return min(models), ""
         raise unknown_model(name, sorted([*models, *self._pool.adapters]))
 

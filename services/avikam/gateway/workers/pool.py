@@ -132,6 +132,8 @@ class Pool:
     def _candidates(self, target: Target, avoid: Collection[str]) -> list[Worker]:
         """Fitting workers, narrowed by each preference that leaves at least one."""
         fitting = [worker for worker in self._workers.values() if _fits(worker, target)]
+        if len(fitting) < 2:
+            return _with_adapter(fitting, target.adapter)
         closed = [worker for worker in fitting if worker.breaker.permits()]
         # Never eject more than half: a breaker on most of the pool says more about the requests.
         if 2 * len(closed) >= len(fitting):
@@ -146,12 +148,10 @@ class Pool:
 
 
 def _fits(worker: Worker, target: Target) -> bool:
-    status = worker.status
     return (
-        worker.ready
-        and status is not None
-        and status.model.id == target.model
-        and (not target.digest or status.model.digest == target.digest)
+        worker.model == target.model
+        and worker.ready
+        and (not target.digest or worker.digest == target.digest)
     )
 
 

@@ -37,6 +37,11 @@ class Worker:
         self.exchange = Exchange(self.stub)
         self.status: worker_pb2.WorkerStatus | None = None
         self.sequences = 0
+        # Of the last status, for every request looks at them: what it runs, the sequences it runs
+        # at once (slots) and takes at once (room).
+        self.model = self.digest = ""
+        self.slots = self.room = 0
+        self._serves = False
         self._own_load = 0
         self._others_load = 0
         self._clock = clock
@@ -50,26 +55,9 @@ class Worker:
         return self._others_load + self._own_load
 
     @property
-    def slots(self) -> int:
-        """Sequences it runs at once."""
-        return self.status.slots_total if self.status else 0
-
-    @property
-    def room(self) -> int:
-        """Sequences it takes at once: running and waiting."""
-        return self.status.slots_total + self.status.queue_limit if self.status else 0
-
-    @property
     def ready(self) -> bool:
         """Whether it may be sent new sequences."""
-        status = self.status
-        return (
-            status is not None
-            and status.state == worker_pb2.WORKER_STATE_READY
-            and not status.draining
-            and status.stalled_seconds < self.STALL_LIMIT
-            and self._clock() - self._status_at < self.STATUS_LIFETIME
-        )
+        return self._serves and self._clock() - self._status_at < self.STATUS_LIFETIME
 
     @property
     def weight(self) -> float:
@@ -89,11 +77,21 @@ class Worker:
             self._ready_since = self._status_at
             self._slow_start = slow_start
         self.status = status
+        self.slots = status.slots_total
+        self.room = status.slots_total + status.queue_limit
+        self.model, self.digest = status.model.id, status.model.digest
+        self._serves = (
+            status.state == worker_pb2.WORKER_STATE_READY
+            and not status.draining
+            and status.stalled_seconds < self.STALL_LIMIT
+        )
         self._others_load = max(status.load_tokens - self._own_load, 0)
 
     def lose(self) -> None:
         """Its status stream broke: not ready until the next status."""
         self.status = None
+        self.slots = self.room = 0
+        self._serves = False
         self._ready_since = None
         self._others_load = 0
 
