@@ -41,8 +41,8 @@ class _ChunkStep:
     mask: Tensor
 
 
-class SlotCache(ABC):
-    """Keys and values of ``slots`` sequences; subclasses say how one entry is stored.
+class SlotState(ABC):
+    """Keys and values of ``slots`` sequences: what every way to store and read them has in common.
 
     Use: :meth:`begin` with the step's plan, then :meth:`attend` once per layer, in order.
     """
@@ -56,9 +56,6 @@ class SlotCache(ABC):
         kinds: list[LayerType] = sorted(set(config.layer_types))
         self.layouts = {kind: SlotLayout(config, kind) for kind in kinds}
         self._layers = [self._storage(config.slot_length(i)) for i in range(config.num_layers)]
-        self._plan = StepPlan((), ())
-        self._decode: dict[LayerType, _DecodeStep] = {}
-        self._chunks: dict[LayerType, list[_ChunkStep]] = {}
 
     @property
     def longest_chunk(self) -> int:
@@ -82,8 +79,10 @@ class SlotCache(ABC):
             seen,
             tuple(
                 tuple(
-                    tensor[slot, :, : form.shape[1]].to("cpu", form.dtype, copy=True).contiguous()
-                    for tensor, form in zip(layer, self.entry_formats(i, seen), strict=True)
+                    entries[:, : form.shape[1]].to("cpu", form.dtype, copy=True).contiguous()
+                    for entries, form in zip(
+                        self._entries(layer, slot), self.entry_formats(i, seen), strict=True
+                    )
                 )
                 for i, layer in enumerate(self._layers)
             ),
@@ -92,19 +91,50 @@ class SlotCache(ABC):
     def restore(self, slot: int, snapshot: Snapshot) -> None:
         """Make ``slot`` what it was when the snapshot was taken."""
         for layer, saved in zip(self._layers, snapshot.layers, strict=True):
-            for tensor, entries in zip(layer, saved, strict=True):
-                tensor[slot, :, : entries.shape[1]] = entries
+            for mine, entries in zip(self._entries(layer, slot), saved, strict=True):
+                mine[:, : entries.shape[1]] = entries
 
     def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]:
         """What a snapshot of ``seen`` tokens holds of ``layer``, in storage's order."""
         valid = self.layouts[self.config.layer_types[layer]].valid(seen)
         return tuple(
-            EntryFormat(dtype, (tensor.shape[1], valid, *tensor.shape[3:]))
-            for tensor, dtype in zip(self._layers[layer], self._snapshot_types(), strict=True)
+            EntryFormat(dtype, (entries.shape[0], valid, *entries.shape[2:]))
+            for entries, dtype in zip(
+                self._entries(self._layers[layer], 0), self._snapshot_types(), strict=True
+            )
         )
 
+    @abstractmethod
     def begin(self, plan: StepPlan) -> None:
         """Compute once what every layer of the coming step shares."""
+
+    @abstractmethod
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Write k, v [rows, Hkv, D] to their slots; answer q [rows, H, D] over what is visible."""
+
+    @abstractmethod
+    def _storage(self, length: int) -> list[Tensor]:
+        """Zeroed tensors of one layer, slots first."""
+
+    def _entries(self, layer: list[Tensor], slot: int) -> list[Tensor]:
+        """Views of one slot's tensors in one layer, each [Hkv, length, ...]."""
+        return [tensor[slot] for tensor in layer]
+
+    def _snapshot_types(self) -> list[torch.dtype]:
+        """The smallest types that hold storage's values exactly, in storage's order."""
+        return [tensor.dtype for tensor in self._layers[0]]
+
+
+class SlotCache(SlotState):
+    """Slots in tensors [slots, Hkv, length, ...]; subclasses say how one entry is stored."""
+
+    def __init__(self, config: ModelConfig, slots: int, device: str = "cpu") -> None:
+        super().__init__(config, slots, device)
+        self._plan = StepPlan((), ())
+        self._decode: dict[LayerType, _DecodeStep] = {}
+        self._chunks: dict[LayerType, list[_ChunkStep]] = {}
+
+    def begin(self, plan: StepPlan) -> None:
         self._plan = plan
         for kind, layout in self.layouts.items():
             if plan.decode_slots:
@@ -112,7 +142,6 @@ class SlotCache(ABC):
             self._chunks[kind] = [self._chunk_step(c, layout, kind) for c in plan.chunks]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Write k, v [rows, Hkv, D] to their slots; answer q [rows, H, D] over what is visible."""
         kind = self.config.layer_types[layer]
         share = self.config.num_heads // self.config.num_kv_heads
         folded = q.unflatten(1, (self.config.num_kv_heads, share))
@@ -190,14 +219,6 @@ class SlotCache(ABC):
             mine[:, step.moves.target] = mine[:, step.moves.source]
             mine[:, step.write] = new
         return out.unflatten(1, (share, rows)).permute(2, 0, 1, 3)
-
-    @abstractmethod
-    def _storage(self, length: int) -> list[Tensor]:
-        """Zeroed tensors of one layer, each [slots, Hkv, length, ...]."""
-
-    def _snapshot_types(self) -> list[torch.dtype]:
-        """The smallest types that hold storage's values exactly, in storage's order."""
-        return [tensor.dtype for tensor in self._layers[0]]
 
     @abstractmethod
     def _entry(self, k: Tensor, v: Tensor) -> list[Tensor]:

@@ -88,14 +88,15 @@ static inline floats gelu(floats x) {
     return x / (1.0f + exponential(-2.0f * u));
 }
 
-/* Per lane: sum + the four unsigned bytes at `u` times the four signed bytes in `s`. Exact. */
-static inline ints dot4(ints sum, const uint8_t *u, ints s) {
+/* Per lane: sum + the four unsigned bytes of `u` times the four signed bytes of `s`. Exact. */
+static inline ints dot4(ints sum, ints u, ints s) {
 #if defined(__AVX512VNNI__)
-    return (ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(u), (__m512i)s);
+    return (ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)u, (__m512i)s);
 #else
     const __m256i low = _mm256_set1_epi16(0xff);
     for (int half = 0; half < 2; half++) {
-        __m256i a = _mm256_loadu_si256((const __m256i *)u + half), b, c;
+        __m256i a, b, c;
+        memcpy(&a, (const char *)&u + 32 * half, sizeof a);
         memcpy(&b, (const char *)&s + 32 * half, sizeof b);
         memcpy(&c, (const char *)&sum + 32 * half, sizeof c);
         __m256i even_b = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
@@ -108,7 +109,9 @@ static inline ints dot4(ints sum, const uint8_t *u, ints s) {
 #endif
 }
 
-/* Four neighbouring bytes in every lane. */
+static inline ints load_bytes(const void *from) { return *(const ints *)from; }
+
+/* The same four neighbouring bytes in every lane. */
 static inline ints four(const void *bytes) {
     int32_t word;
     memcpy(&word, bytes, sizeof word);

@@ -59,7 +59,7 @@ tile(const int count, const Matrix *m, int panel, Rows x, int first, Outputs y) 
             const ints four_inputs = four(row[r] + k);
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; v++)
-                sums[r][v] = dot4(sums[r][v], weights + v * 4 * LANES, four_inputs);
+                sums[r][v] = dot4(sums[r][v], load_bytes(weights + v * 4 * LANES), four_inputs);
         }
     }
     const float *scale = m->scale + panel * PANEL;

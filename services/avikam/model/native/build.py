@@ -1,0 +1,130 @@
+"""The native step's shared library: found ready, or compiled once and kept.
+
+    beside this file (an image's build put it there)  ──►  cache of the user  ──►  compile
+
+``python -m avikam.model.native.build`` compiles it beside this file, for an image whose users have
+no compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+_MAIN = "step.c"
+_FLAGS = (
+    "-O3", "-std=gnu11", "-fPIC", "-shared", "-fopenmp",
+    "-ffp-contract=off",  # every float operation rounds on its own: the same bits everywhere
+    "-fno-math-errno", "-Wno-psabi",
+)  # fmt: skip
+_SECONDS = 120
+# What the processor needs, best first, and how the compiler is told.
+_LEVELS: tuple[tuple[set[str], tuple[str, ...]], ...] = (
+    (
+        {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+        ("-march=x86-64-v4", "-mavx512vnni"),
+    ),
+    ({"avx2", "fma", "f16c", "bmi2"}, ("-march=x86-64-v3",)),
+)
+
+
+class NativeUnavailableError(RuntimeError):
+    """Why this machine runs its steps without the native library."""
+
+
+def library_file() -> Path:
+    """The library for this processor; compiled when there is none yet."""
+    level = _level()
+    name = f"step-{_digest(level)}.so"
+    shipped = _FOLDER / name
+    if shipped.exists():
+        return shipped
+    folder = _cache()
+    if not (folder / name).exists():
+        _compile(level, folder / name)
+    return folder / name
+
+
+def _level() -> tuple[str, ...]:
+    """Compiler flags for what this processor can do."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        here = f"{platform.system()} on {platform.machine()}"
+        raise NativeUnavailableError(f"it is written for Linux on x86-64, this is {here}")
+    flags = _processor_flags()
+    for needed, level in _LEVELS:
+        if needed <= flags:
+            return level
+    raise NativeUnavailableError("the processor lacks AVX2")
+
+
+def _processor_flags() -> set[str]:
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def _digest(level: tuple[str, ...]) -> str:
+    """Names the sources and the flags: another version never meets this one's library."""
+    content = hashlib.sha256(" ".join((*_FLAGS, *level)).encode())
+    for source in sorted((*_FOLDER.glob("*.c"), *_FOLDER.glob("*.h"))):
+        content.update(source.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def _cache() -> Path:
+    """A folder that only this user can write to; one for this process where there is none."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    folder = Path(base) / "avikam"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = folder.stat()
+        private = owner.st_uid == os.getuid() and not owner.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if private and os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="avikam-native-"))
+
+
+def _compile(level: tuple[str, ...], target: Path) -> None:
+    """Compile for ``level``; ``target`` appears whole or not at all."""
+    compiler = _compiler()
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        fresh = Path(folder) / target.name
+        command = [compiler, *_FLAGS, *level, str(_FOLDER / _MAIN), "-o", str(fresh), "-lm"]
+        try:
+            done = subprocess.run(  # noqa: S603 - our own sources
+                command, capture_output=True, text=True, timeout=_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NativeUnavailableError(f"{compiler}: {type(error).__name__}") from error
+        if done.returncode:
+            first = (done.stderr.strip().splitlines() or ["no message"])[0]
+            raise NativeUnavailableError(f"{compiler} failed: {first}")
+        fresh.replace(target)  # at once: another worker may be compiling too
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise NativeUnavailableError("no C compiler (cc, gcc or clang) is installed")
+
+
+def main() -> None:
+    """Compile beside this file, once for every kind of processor that the library knows."""
+    for _, level in _LEVELS:
+        _compile(level, _FOLDER / f"step-{_digest(level)}.so")
+
+
+if __name__ == "__main__":
+    main()
