@@ -93,6 +93,16 @@ def test_composes_settings_are_the_services_settings() -> None:
     assert grace("worker") > worker.drain_accept_seconds + worker.drain_seconds
 
 
+def test_the_gateways_keys_are_a_mounted_folder() -> None:
+    """``avikam keys`` replaces the file; a file that were mounted itself would stay the old one."""
+    gateway = load(GatewaySettings, "gateway", environ=SERVICES["gateway"]["environment"])
+    (mount,) = SERVICES["gateway"]["volumes"]
+    source, target, mode = re.fullmatch(r"(\$\{.*\}):([^:]+):(\w+)", mount).groups()  # type: ignore[union-attr]
+    assert source == "${AVIKAM_KEYS:-./keys}"
+    assert gateway.keys == Path(target) / "keys.yaml"
+    assert mode == "ro"
+
+
 def grace(service: str) -> int:
     return int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
 
