@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .PHONY: help serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
-	constraints clean
+	loadtest-1000 constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -69,6 +69,9 @@ alerts-test: $(VENV)/.dev build/tools/helm ## Run every check of rules, routes, 
 
 loadtest: $(VENV)/.dev ## Load a gateway and fake-engine workers here with 1,000 requests/s
 	@$(BIN)/python -m loadtests.local $(ARGS)
+
+loadtest-1000: $(VENV)/.dev ## The 1,000 requests/s test: 60 s, no failure, 99 % under 100 ms, with an HTML report
+	@$(BIN)/python -m loadtests.local --rate 1000 --seconds 60 $(ARGS)
 
 # Helm asks which Kubernetes it was built for; the Go module proxy's sources do not say.
 HELM := helm.sh/helm/v3/pkg
