@@ -53,6 +53,7 @@ from avikam.gateway.sequence_runner import SequenceRunner
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.workers.catalog import Catalog
+from avikam.gateway.workers.channel import channel_opener
 from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
@@ -75,7 +76,13 @@ class Gateway:
         self.metrics = GatewayMetrics()
         self.redis = _redis_link(settings, self.metrics)
         self.gatekeeper = Gatekeeper(self._keys, _tariff(settings, self.redis, clock), clock)
-        self.pool = Pool(POLICIES[settings.routing], clock, rng, self.metrics.note_breaker)
+        self.pool = Pool(
+            POLICIES[settings.routing],
+            clock,
+            rng,
+            self.metrics.note_breaker,
+            channel_opener(settings),
+        )
         self.admission = Admission(lambda: self.pool.room, _admission_limits(settings), clock)
         self.budget = RetryBudget(clock, settings.retry_budget)
         self._discovery = Discovery(self.pool, settings.workers, settings.discovery_seconds, rng)

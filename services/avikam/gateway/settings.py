@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from avikam.protocol.settings import Addresses, Port, Settings
+from avikam.protocol.tls import certificate_files
 
 
 class GatewaySettings(Settings):
@@ -49,6 +50,16 @@ class GatewaySettings(Settings):
     )
     lenient_model_name: bool = Field(
         default=False, description="Take unknown model names for the server's model."
+    )
+    worker_tls_key: Path | None = Field(
+        default=None, description="Own private key, PEM; without it workers are asked unencrypted."
+    )
+    worker_tls_certificate: Path | None = Field(default=None, description="Own certificate, PEM.")
+    worker_tls_authority: Path | None = Field(
+        default=None, description="Who signs the certificates of workers, PEM."
+    )
+    worker_tls_name: str = Field(
+        default="avikam-worker", description="Name that a worker's certificate must have."
     )
     heartbeat_seconds: float = Field(
         default=3.0, gt=0, description="Silence of a worker's engine after which it is given up."
@@ -133,3 +144,10 @@ class GatewaySettings(Settings):
     redis_timeout_seconds: float = Field(
         default=0.05, gt=0, description="Time limit of one answer from Redis."
     )
+
+    @model_validator(mode="after")
+    def _whole_certificate(self) -> GatewaySettings:
+        certificate_files(
+            self.worker_tls_key, self.worker_tls_certificate, self.worker_tls_authority
+        )
+        return self
