@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,13 @@ _FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 _SMALLEST = 1e-30  # scale of a row of zeros
 
 
-def quantize_activations(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows [T, K] as integer-valued float32 in -127..127, and their scales [T, 1]."""
-    largest = x.abs().amax(dim=-1, keepdim=True)
+def quantize_activations(x: Tensor, largest: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Rows [T, K] as integer-valued float32 in -127..127, and their scales [T, 1].
+
+    ``largest`` [T, 1] overrides a row's own largest value, where x holds only part of the row.
+    """
+    if largest is None:
+        largest = x.abs().amax(dim=-1, keepdim=True)
     scale = largest.mul_(1 / 127).clamp_(min=_SMALLEST)  # NaN stays NaN
     return (x / scale).round_(), scale
 
@@ -38,6 +43,10 @@ class OneDnnInt8(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         codes, row_scale = quantize_activations(x)
+        return self.multiply(codes) * row_scale
+
+    def multiply(self, codes: Tensor) -> Tensor:
+        """Products of integer-valued rows, times the weights' scales."""
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
             codes.add_(128.0).to(torch.uint8),
             1.0,
@@ -53,7 +62,7 @@ class OneDnnInt8(nn.Module):
             [],
             "",
         )
-        return out * row_scale
+        return out
 
 
 class PortableInt8(nn.Module):
@@ -68,8 +77,11 @@ class PortableInt8(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         codes, row_scale = quantize_activations(x)
-        sums = F.linear(codes.to(self._dtype), self._codes).float()
-        return sums * self._scale * row_scale
+        return self.multiply(codes) * row_scale
+
+    def multiply(self, codes: Tensor) -> Tensor:
+        """Products of integer-valued rows, times the weights' scales."""
+        return F.linear(codes.to(self._dtype), self._codes).float() * self._scale
 
 
 @functools.cache
@@ -88,7 +100,12 @@ def onednn_problem() -> str:
     return ""
 
 
-def int8_linear(codes: Tensor, scale: Tensor) -> nn.Module:
+def integer_product(codes: Tensor) -> Callable[[Tensor], Tensor]:
+    """Products of integer-valued rows with ``codes``: the sums themselves, without a scale."""
+    return int8_linear(codes, torch.ones(len(codes))).multiply
+
+
+def int8_linear(codes: Tensor, scale: Tensor) -> OneDnnInt8 | PortableInt8:
     """The best exact int8 product this machine has."""
     problem = onednn_problem()
     if problem:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,13 @@ def _check_tensor(
 ) -> None:
     if layer >= config.num_layers:
         raise AdapterError(f"{name}: the model has {config.num_layers} layers")
-    kv_rows = config.num_kv_heads * config.head_dim
-    rows = kv_rows if projection == "v_proj" else config.hidden_size
-    wanted = (rank, config.hidden_size) if side == "A" else (rows, rank)
+    outputs = {
+        "q_proj": config.mixed_size,
+        "v_proj": config.num_kv_heads * config.head_dim,
+        "o_proj": config.hidden_size,
+    }
+    inputs = config.mixed_size if projection == "o_proj" else config.hidden_size
+    wanted = (rank, inputs) if side == "A" else (outputs[projection], rank)
     if tuple(tensor.shape) != wanted:
         raise AdapterError(f"{name} has shape {tuple(tensor.shape)}, needs {wanted}")
     if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
@@ -160,6 +164,10 @@ def _digest(settings: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
     return content.hexdigest()
 
 
+MakePair = Callable[[str, Tensor, Tensor], tuple[nn.Module, nn.Module]]
+"""(projection, A, B) -> their products; a rank of a sharded model makes its own."""
+
+
 class AppliedAdapter(nn.Module):
     """An adapter's factors as products of the model's own kind.
 
@@ -167,7 +175,14 @@ class AppliedAdapter(nn.Module):
     does not depend on the rows beside it.
     """
 
-    def __init__(self, adapter: Adapter, *, exact: bool, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        exact: bool,
+        device: str = "cpu",
+        pair: MakePair | None = None,
+    ) -> None:
         super().__init__()
         self.digest = adapter.digest
         self.bytes = adapter.bytes
@@ -175,7 +190,11 @@ class AppliedAdapter(nn.Module):
         def product(weight: Tensor) -> nn.Module:
             return int8_linear(*quantize_rows(weight)) if exact else FloatLinear(weight.to(device))
 
-        self._products = {key: (product(a), product(b)) for key, (a, b) in adapter.factors.items()}
+        def whole(projection: str, a: Tensor, b: Tensor) -> tuple[nn.Module, nn.Module]:
+            return product(a), product(b)
+
+        make = pair or whole
+        self._products = {key: make(key[1], a, b) for key, (a, b) in adapter.factors.items()}
 
     def delta(self, layer: int, projection: str, x: Tensor) -> Tensor | None:
         """What the adapter adds to ``projection`` of ``layer``; none where it adds nothing."""

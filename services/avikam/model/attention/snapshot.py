@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from avikam.model.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +44,27 @@ class Snapshot:
         """Whether no entry is NaN or infinite; integers always are finite."""
         floats = (t for layer in self.layers for t in layer if t.is_floating_point())
         return all(bool(torch.isfinite(t).all()) for t in floats)
+
+
+class SlotStore(Protocol):
+    """Slots whose states can be taken, put back and wiped, wherever they lie."""
+
+    config: ModelConfig
+    slots: int
+    device: str
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def longest_chunk(self) -> int: ...
+
+    def bytes_per_slot(self) -> int: ...
+
+    def clear(self, slot: int) -> None: ...
+
+    def snapshot(self, slot: int, seen: int) -> Snapshot: ...
+
+    def restore(self, slot: int, snapshot: Snapshot) -> None: ...
+
+    def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]: ...
