@@ -9,8 +9,8 @@ import grpc.experimental.gevent as grpc_gevent
 from locust import User, constant_throughput, task
 
 from avikam.v1 import inference_pb2_grpc
-from loadtests import thresholds  # noqa: F401 - registers its options
 from loadtests.payloads import headers, protobuf_message
+from loadtests.thresholds import options
 
 # Locust's users are greenlets: gRPC must wait as they do.
 grpc_gevent.init_gevent()
@@ -23,17 +23,18 @@ class GrpcUser(User):
 
     def on_start(self) -> None:
         """One channel per user."""
-        channel = grpc.insecure_channel(self.host.removeprefix("http://"))
+        channel = grpc.insecure_channel((self.host or "").removeprefix("http://"))
         self._stub = inference_pb2_grpc.InferenceServiceStub(channel)
-        self._metadata = [
+        self._metadata = tuple(
             ("authorization", value) for name, value in headers().items() if name != "Content-Type"
-        ]
+        )
 
     @task
     def generate(self) -> None:
         """One answer; a status other than OK, or no text, is a failure."""
-        started, error, size = time.perf_counter(), None, 0
-        request = protobuf_message(self.environment.parsed_options.max_tokens)
+        started, size = time.perf_counter(), 0
+        error: Exception | None = None
+        request = protobuf_message(options(self.environment).max_tokens)
         try:
             answer = self._stub.Generate(request, metadata=self._metadata, timeout=60)
             size = answer.ByteSize()

@@ -20,16 +20,18 @@ from geventhttpclient.url import URL
 from locust import User, events, task
 from locust.exception import ResponseError, StopUser
 
-from loadtests import thresholds  # noqa: F401 - registers its options
 from loadtests.payloads import headers, json_body
+from loadtests.thresholds import options
 
 # More open requests than this is a server that has given up.
 MOST_OPEN = 2000
 
 
-@events.init_command_line_parser.add_listener
 def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=1000.0, help="arrivals per second")
+
+
+events.init_command_line_parser.add_listener(_add_options)
 
 
 class Arrivals(User):
@@ -40,7 +42,7 @@ class Arrivals(User):
         if self.environment.runner and self.environment.runner.user_count > 1:
             raise StopUser
         self._client = HTTPClient.from_url(
-            URL(self.host), concurrency=MOST_OPEN, connection_timeout=10, network_timeout=60
+            URL(self.host or ""), concurrency=MOST_OPEN, connection_timeout=10, network_timeout=60
         )
         self._pool = Pool(MOST_OPEN)
         self._rng = random.Random(1)
@@ -53,12 +55,13 @@ class Arrivals(User):
     @task
     def arrive(self) -> None:
         """Start the next request at its time, late ones at once."""
-        self._due += self._rng.expovariate(self.environment.parsed_options.rate)
+        self._due += self._rng.expovariate(options(self.environment).rate)
         gevent.sleep(max(self._due - time.perf_counter(), 0))
         self._pool.spawn(self._request, self._due)
 
     def _request(self, due: float) -> None:
-        length, error = 0, None
+        length = 0
+        error: Exception | None = None
         try:
             length = self._ask()
         except (OSError, ResponseError) as problem:
@@ -73,7 +76,7 @@ class Arrivals(User):
         )
 
     def _ask(self) -> int:
-        body = json_body(self.environment.parsed_options.max_tokens)
+        body = json_body(options(self.environment).max_tokens)
         answer = self._client.post("/generate", body=body, headers=headers())
         content = answer.read()
         if answer.status_code != 200:

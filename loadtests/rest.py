@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from locust import FastHttpUser, constant_throughput, task
 
-from loadtests import thresholds  # noqa: F401 - registers its options
 from loadtests.payloads import headers, json_body
+from loadtests.thresholds import options
 
 
 class RestUser(FastHttpUser):
@@ -16,7 +16,7 @@ class RestUser(FastHttpUser):
     @task
     def generate(self) -> None:
         """One answer; 200 without text is a failure."""
-        body = json_body(self.environment.parsed_options.max_tokens)
+        body = json_body(options(self.environment).max_tokens).decode()
         with self.client.post(
             "/generate", data=body, headers=headers(), catch_response=True
         ) as response:

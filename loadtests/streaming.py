@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from locust import HttpUser, constant_throughput, task
 
-from loadtests import thresholds  # noqa: F401 - registers its options
 from loadtests.payloads import headers, json_body
+from loadtests.thresholds import options
 
 
 class StreamingUser(HttpUser):
@@ -23,7 +23,7 @@ class StreamingUser(HttpUser):
     def stream(self) -> None:
         """Three figures: ``stream`` until its headers, ``first token``, ``whole stream``."""
         started = time.perf_counter()
-        body = json_body(self.environment.parsed_options.max_tokens)
+        body = json_body(options(self.environment).max_tokens)
         with self.client.post(
             "/generate_stream",
             data=body,

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import logging
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +18,14 @@ from locust.env import Environment
 _log = logging.getLogger(__name__)
 
 
-@events.init_command_line_parser.add_listener
+def options(environment: Environment) -> Namespace:
+    """What the command line asked for."""
+    if environment.parsed_options is None:
+        raise RuntimeError("load tests need Locust's command line")
+    asked: Namespace = environment.parsed_options
+    return asked
+
+
 def _add_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("Avikam thresholds")
     group.add_argument("--max-failures", type=float, default=0.0, help="share that may fail")
@@ -27,7 +34,6 @@ def _add_options(parser: ArgumentParser) -> None:
     group.add_argument("--max-tokens", type=int, default=16, help="tokens of each answer")
 
 
-@events.quitting.add_listener
 def _judge(environment: Environment, **_: Any) -> None:
     for problem in problems(environment):
         _log.error("FAILED: %s", problem)
@@ -36,7 +42,7 @@ def _judge(environment: Environment, **_: Any) -> None:
 
 def problems(environment: Environment) -> Iterator[str]:
     """What the run did not keep, one sentence each."""
-    total, asked = environment.stats.total, environment.parsed_options
+    total, asked = environment.stats.total, options(environment)
     if total.num_requests == 0:
         yield "no request was made"
         return
@@ -47,3 +53,7 @@ def problems(environment: Environment) -> Iterator[str]:
         yield f"99 % of the requests took up to {p99:.3f} s, more than {asked.max_p99} s"
     if asked.min_rate and total.total_rps < asked.min_rate:
         yield f"{total.total_rps:.0f} requests/s were completed, fewer than {asked.min_rate:g}"
+
+
+events.init_command_line_parser.add_listener(_add_options)
+events.quitting.add_listener(_judge)

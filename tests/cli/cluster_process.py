@@ -18,6 +18,7 @@ class ServeProcess:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.mark = uuid.uuid4().hex
+        self.arguments = arguments
         self._out, self._err = folder / f"{self.mark}.out", folder / f"{self.mark}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(

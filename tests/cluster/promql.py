@@ -15,7 +15,7 @@ MONITORING = ROOT / "deploy" / "monitoring"
 RULES = sorted((MONITORING / "rules").glob("*.yaml"))
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 
-_METRIC = re.compile(r"\b(?:avikam_\w+|vllm:\w+|kube_\w+|avikam:[\w:]+)")
+_METRIC = re.compile(r"\b(?:avikam_\w+|vllm:\w+|kube_\w+|certmanager_\w+|avikam:[\w:]+)")
 _NAMES = re.compile(r'__name__=~"([^"]*)"')
 
 

@@ -18,8 +18,9 @@ from tests.cluster.helm import ROOT
 from tests.cluster.promql import DASHBOARDS, metrics, panels, rules, write_as_rules
 from tests.tools import require_tool
 
-# Series of kube-state-metrics, which the cluster brings.
+# Series of kube-state-metrics and cert-manager, which the cluster brings.
 KUBE_STATE = {
+    "certmanager_certificate_expiration_timestamp_seconds",
     "kube_horizontalpodautoscaler_spec_max_replicas",
     "kube_horizontalpodautoscaler_status_current_replicas",
     "kube_pod_container_status_restarts_total",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avikam.cli.bench_serve import serve
 from avikam.cli.failure import fail
 from avikam.worker.settings import embedded_model
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from avikam.engine.measure import EngineFigures
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Measure this machine.")
+
+
+app.command()(serve)
 
 
 @app.callback()

@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kv": ("avikam.cli.kv", "Look into cold KV blocks."),
     "config": ("avikam.cli.config", "Show or check settings and where they come from."),
     "keys": ("avikam.cli.keys", "Make, list and revoke API keys."),
+    "preflight": ("avikam.cli.preflight", "Check a cluster before production."),
+    "report": ("avikam.cli.report", "Keep a release's figures and configuration in MLflow."),
+    "backup": ("avikam.cli.backup", "Write weights, adapters and keys to an archive."),
+    "restore": ("avikam.cli.restore", "Check and unpack such an archive."),
     "doctor": ("avikam.cli.doctor", "Say what this machine can run and what is missing."),
     "version": ("avikam.cli.version", "Print the versions of Avikam and what it stands on."),
 }

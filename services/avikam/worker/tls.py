@@ -23,8 +23,11 @@ def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
         used = now
         return _configuration(files)
 
+    # None means: no news. The stubs do not know it.
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(files), renewed, require_client_authentication=True
+        _configuration(files),
+        renewed,  # type: ignore[arg-type]
+        require_client_authentication=True,
     )
 
 

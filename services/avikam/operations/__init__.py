@@ -1,0 +1,1 @@
+"""What operators do around a running cluster: judge it, record it, back it up."""

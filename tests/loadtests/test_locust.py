@@ -1,0 +1,88 @@
+"""Every Locust file runs against a cluster, and says by its exit status whether it was content."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avikam.cli.plan import free_ports
+from tests.cli.cluster_process import ServeProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("rest.py", "streaming.py", "protobuf.py", "grpc_unary.py")
+Run = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
+    """A gateway for both protocols and two workers of the fake engine."""
+    folder = tmp_path_factory.mktemp("serve")
+    arguments = ("--engine", "fake", "--plan", "ttft=20ms", "--workers", "2")
+    with ServeProcess(folder, *arguments, f"--grpc-port={free_ports(1)[0]}") as cluster:
+        yield cluster.wait_ready()
+
+
+def locust(file: str, host: str, *options: str) -> Run:
+    """Locust without its own page, for three seconds."""
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / file), "--headless"]
+    command += ["--host", host, "--run-time=3s", "--stop-timeout=20s", "--loglevel=ERROR", *options]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'services'}"},
+    )
+
+
+def host(file: str, serve: ServeProcess) -> str:
+    """Where a file's protocol is spoken."""
+    if file != "grpc_unary.py":
+        return serve.url
+    flag = next(a for a in serve.arguments if a.startswith("--grpc-port="))
+    return f"127.0.0.1:{flag.partition('=')[2]}"
+
+
+def test_every_protocol_is_asked_without_a_failure(serve: ServeProcess, tmp_path: Path) -> None:
+    runs = {
+        file: locust(
+            file, host(file, serve), "--users=4", "--spawn-rate=4", f"--html={tmp_path / file}.html"
+        )
+        for file in FILES
+    }
+    for file, run in runs.items():
+        output = run.communicate(timeout=100)[0]
+        assert run.returncode == 0, output
+        assert "/generate" in output or "Generate" in output or "whole stream" in output
+        assert "<title>Locust" in (tmp_path / f"{file}.html").read_text()
+
+
+def test_the_open_model_keeps_its_rate_and_its_thresholds(serve: ServeProcess) -> None:
+    run = locust("open_model.py", serve.url, "--users=1", "--rate=40", "--min-rate=10")
+    output = run.communicate(timeout=100)[0]
+    assert run.returncode == 0, output
+
+
+@pytest.mark.parametrize(
+    ("threshold", "complaint"),
+    [("--max-p99=0.001", "99 % of the requests took up to"), ("--min-rate=900", "900")],
+)
+def test_a_threshold_that_is_not_kept_fails_the_run(
+    threshold: str, complaint: str, serve: ServeProcess
+) -> None:
+    run = locust("open_model.py", serve.url, "--users=1", "--rate=40", threshold)
+    output = run.communicate(timeout=100)[0]
+    assert run.returncode == 1, output
+    assert complaint in output
+
+
+def test_failed_requests_fail_the_run() -> None:
+    run = locust("rest.py", f"http://127.0.0.1:{free_ports(1)[0]}", "--users=2")
+    output = run.communicate(timeout=100)[0]
+    assert run.returncode == 1, output
+    assert "requests failed" in output
