@@ -39,6 +39,8 @@ from avikam.gateway.http.edge import Edge
 from avikam.gateway.http.fast_lane import FastLane
 from avikam.gateway.http.guard import Guard
 from avikam.gateway.http.routes import Route, framework
+from avikam.gateway.idempotency.answers import Answers
+from avikam.gateway.idempotency.shelf import Shelf
 from avikam.gateway.limits.counters import Counters, LocalCounters, SharedCounters
 from avikam.gateway.limits.metering import MeteredHandler
 from avikam.gateway.limits.rates import Rates
@@ -114,12 +116,13 @@ class Gateway:
         )
         self.tokenizing = Tokenizing(self.pool)
         self.catalog = catalog
-        self.door = Door(self.handler, settings, clock)
+        self.answers = _answers(settings, self.redis, clock)
+        self.door = Door(self.handler, self.answers, settings, clock)
         self.asgi = self._application(clock)
 
     def background(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the listeners as long as they do."""
-        work = [self._discovery.run(), self._watchdog.run(), self._let_in()]
+        work = [self._discovery.run(), self._watchdog.run(), self._let_in(), self.answers.run()]
         if self._keys is not None:
             work.append(self._keys.run())
         if self.redis is not None:
@@ -216,6 +219,14 @@ def _tariff(
     )
     counters: Counters = LocalCounters() if redis is None else SharedCounters(redis)
     return Tariff(rates, counters, clock)
+
+
+def _answers(
+    settings: GatewaySettings, redis: RedisLink | None, clock: Callable[[], float]
+) -> Answers:
+    seconds = settings.idempotency_seconds
+    shelf = Shelf(redis, seconds) if redis is not None else None
+    return Answers(seconds, settings.idempotency_bytes, clock, shelf)
 
 
 def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:

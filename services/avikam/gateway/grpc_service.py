@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from avikam.gateway.app import Gateway
 from avikam.gateway.generation import Generation
 from avikam.gateway.grpc_door import Context, current_call
+from avikam.gateway.idempotency.answers import Produce, Twice, checked_key, fingerprint
 from avikam.gateway.messages import MessageWriter
 from avikam.protocol.requests import from_message
 from avikam.v1 import inference_pb2, inference_pb2_grpc
+
+_IDEMPOTENCY = "idempotency-key"
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
@@ -27,20 +31,39 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> inference_pb2.GenerateResponse:
         generation = self._generation(request, context)
-        await self._gateway.handler.collect(generation)
-        return MessageWriter(generation.id).whole(generation)
+        handler = self._gateway.handler
+
+        async def produce(add: Callable[[bytes], None]) -> bool:
+            await handler.collect(generation)
+            add(MessageWriter(generation.id).whole(generation).SerializeToString())
+            return True
+
+        twice = _twice("Generate", request, context)
+        if twice is None:
+            await handler.collect(generation)
+            return MessageWriter(generation.id).whole(generation)
+        async with aclosing(self._recorded(twice, produce)) as parts:
+            return inference_pb2.GenerateResponse.FromString(await anext(parts))
 
     async def GenerateStream(  # type: ignore[override]  # noqa: N802
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> None:
         generation = self._generation(request, context)
-        writer = MessageWriter(generation.id)
-        async with aclosing(self._gateway.handler.frames(generation)) as news:
-            async for item in news:
-                piece = writer.piece(generation, item)
-                if piece is not None:
-                    await context.write(piece)
-        await context.write(writer.closing(generation))
+        twice = _twice("GenerateStream", request, context)
+        if twice is None:
+            async with aclosing(self._messages(generation)) as messages:
+                async for message in messages:
+                    await context.write(message)
+            return
+
+        async def produce(add: Callable[[bytes], None]) -> bool:
+            async for message in self._messages(generation):
+                add(message.SerializeToString())
+            return True
+
+        async with aclosing(self._recorded(twice, produce)) as parts:
+            async for part in parts:
+                await context.write(inference_pb2.GenerateStreamResponse.FromString(part))
 
     async def Tokenize(  # noqa: N802
         self, request: inference_pb2.TextTokenizeRequest, context: Context
@@ -56,6 +79,23 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             adapters=[adapter for _, adapter in sorted(pool.adapters.items())],
         )
 
+    async def _messages(
+        self, generation: Generation
+    ) -> AsyncGenerator[inference_pb2.GenerateStreamResponse, None]:
+        """The stream's messages."""
+        writer = MessageWriter(generation.id)
+        async with aclosing(self._gateway.handler.frames(generation)) as news:
+            async for item in news:
+                piece = writer.piece(generation, item)
+                if piece is not None:
+                    yield piece
+        yield writer.closing(generation)
+
+    def _recorded(self, twice: Twice, produce: Produce) -> AsyncGenerator[bytes, None]:
+        answers = self._gateway.answers
+        record, _ = answers.open(twice, produce)
+        return answers.follow(twice, record)
+
     def _generation(self, message: inference_pb2.GenerateRequest, context: Context) -> Generation:
         call, settings = current_call.get(), self._gateway.settings
         given = context.time_remaining()
@@ -69,3 +109,13 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             tenant=call.tenant,
             allowance=call.allowance,
         )
+
+
+def _twice(method: str, message: inference_pb2.GenerateRequest, context: Context) -> Twice | None:
+    """Set when the call has an idempotency key in its metadata."""
+    keys = [value for name, value in context.invocation_metadata() or () if name == _IDEMPOTENCY]
+    if not keys:
+        return None
+    body = message.SerializeToString(deterministic=True)
+    key = checked_key(str(keys[0]))
+    return Twice(current_call.get().tenant, key, fingerprint(method.encode(), body))

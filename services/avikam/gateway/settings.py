@@ -144,6 +144,12 @@ class GatewaySettings(Settings):
     redis_timeout_seconds: float = Field(
         default=0.05, gt=0, description="Time limit of one answer from Redis."
     )
+    idempotency_seconds: float = Field(
+        default=600.0, gt=0, description="How long an answer is kept under its Idempotency-Key."
+    )
+    idempotency_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="Memory for such answers; the oldest leave first."
+    )
 
     @model_validator(mode="after")
     def _whole_certificate(self) -> GatewaySettings:

@@ -6,28 +6,37 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from avikam.gateway.api.dialect import Dialect
+from avikam.gateway.api.idempotent import IdempotentReply
 from avikam.gateway.api.json_body import parse_object
 from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.generation import Generation
 from avikam.gateway.http.body import BodyKind, body_kind, read_body
 from avikam.gateway.http.call import call_of
+from avikam.gateway.idempotency.answers import Answers, Twice, checked_key, fingerprint
 from avikam.gateway.limits.metering import MeteredHandler
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.errors import invalid
 from avikam.protocol.requests import GenerationRequest, check_request
 
 _SHORTEST_TIMEOUT = 0.1
+_IDEMPOTENCY = "idempotency-key"
 
 
 class Door:
     """Shared by all routes that generate."""
 
     def __init__(
-        self, handler: MeteredHandler, settings: GatewaySettings, clock: Callable[[], float]
+        self,
+        handler: MeteredHandler,
+        answers: Answers,
+        settings: GatewaySettings,
+        clock: Callable[[], float],
     ) -> None:
         self._handler = handler
+        self._answers = answers
         self._settings = settings
         self._clock = clock
 
@@ -38,11 +47,16 @@ class Door:
     async def read(self, request: Request, *, protobuf: bool) -> tuple[BodyKind, bytes]:
         """The body and its kind."""
         kind = body_kind(request, protobuf=protobuf)
-        return kind, await read_body(request, kind, self._settings.body_timeout_seconds)
+        body = await read_body(request, kind, self._settings.body_timeout_seconds)
+        if _IDEMPOTENCY in request.headers:
+            accept = request.headers.get("accept", "")
+            what = f"{request.scope['path']} {kind.value} {accept}"
+            request.state.fingerprint = fingerprint(what.encode(), body)
+        return kind, body
 
     def reply(
         self, request: Request, asked: GenerationRequest, dialect: Dialect, *, stream: bool
-    ) -> GenerationReply:
+    ) -> Response:
         """The reply to a request, which is checked here and run when the reply is sent."""
         check_request(asked)
         call = call_of(request.scope)
@@ -55,7 +69,12 @@ class Door:
             tenant=call.tenant,
             allowance=call.allowance,
         )
-        return GenerationReply(self._handler, generation, dialect, self._clock, stream)
+        reply = GenerationReply(self._handler, generation, dialect, self._clock, stream)
+        key = request.headers.get(_IDEMPOTENCY)
+        if key is None:
+            return reply
+        twice = Twice(call.tenant, checked_key(key), request.state.fingerprint)
+        return IdempotentReply(self._answers, twice, reply)
 
     def _timeout(self, request: Request) -> float | None:
         """Seconds that the client gives, within the gateway's bounds."""

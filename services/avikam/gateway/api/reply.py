@@ -45,12 +45,16 @@ class GenerationReply(Response):
         self._started = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._started = call_of(scope).started
         async with CancelledWithClient(scope):
-            if self._stream:
-                await self._send_stream(send)
-            else:
-                await self._send_whole(send)
+            await self.perform(scope, send)
+
+    async def perform(self, scope: Scope, send: Send) -> bool:
+        """Generate and send; returns whether the answer is complete. Raises ApiError."""
+        self._started = call_of(scope).started
+        if self._stream:
+            return await self._send_stream(send)
+        await self._send_whole(send)
+        return True
 
     async def _send_whole(self, send: Send) -> None:
         await self._handler.collect(self._generation)
@@ -63,7 +67,7 @@ class GenerationReply(Response):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": whole.body})
 
-    async def _send_stream(self, send: Send) -> None:
+    async def _send_stream(self, send: Send) -> bool:
         async with aclosing(self._handler.frames(self._generation)) as news:
             first = await self._first_token(news)
             headers = [
@@ -71,8 +75,9 @@ class GenerationReply(Response):
                 (b"x-accel-buffering", b"no"),
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            end = await self._send_pieces(first, news, send)
+            end, complete = await self._send_pieces(first, news, send)
             await send({"type": "http.response.body", "body": end})
+            return complete
 
     async def _first_token(self, news: AsyncGenerator[News, None]) -> News:
         """The first frame to be told. No dialect says anything of those before it; when they are
@@ -85,8 +90,9 @@ class GenerationReply(Response):
 
     async def _send_pieces(
         self, first: News, news: AsyncGenerator[News, None], send: Send
-    ) -> bytes:
-        """Send what comes; returns how the stream ends. The last words leave with the end."""
+    ) -> tuple[bytes, bool]:
+        """Send what comes; returns how the stream ends, and whether the answer is complete. The
+        last words leave with the end."""
         dialect, generation = self._dialect, self._generation
         held = dialect.opening(generation) + dialect.piece(generation, first)
         sent_at = self._clock()
@@ -99,9 +105,9 @@ class GenerationReply(Response):
                     await send({"type": "http.response.body", "body": held, "more_body": True})
                     held = b""
                     sent_at = self._clock()
-            return held + dialect.closing(generation, self._elapsed())
+            return held + dialect.closing(generation, self._elapsed()), True
         except ApiError as error:
-            return held + dialect.failure(error)
+            return held + dialect.failure(error), False
 
     def _elapsed(self) -> float:
         return self._clock() - self._started

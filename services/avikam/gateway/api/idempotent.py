@@ -1,0 +1,66 @@
+"""A reply that may be asked for twice: what is sent is recorded, and sent again.
+
+H [status, headers]      B piece      E last piece
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from avikam.gateway.api.reply import GenerationReply
+from avikam.gateway.http.disconnect import CancelledWithClient
+from avikam.gateway.idempotency.answers import Answers, Twice
+
+_REPLAYED = (b"idempotent-replayed", b"true")
+
+
+class IdempotentReply(Response):
+    """An ASGI response around another one."""
+
+    def __init__(self, answers: Answers, twice: Twice, reply: GenerationReply) -> None:
+        # Not Response's own __init__: there is no body and no header to prepare yet.
+        self.background = None
+        self._answers = answers
+        self._twice = twice
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def produce(add: Callable[[bytes], None]) -> bool:
+            async def record(message: Message) -> None:
+                add(_packed(message))
+
+            return await self._reply.perform(scope, record)
+
+        record, replayed = self._answers.open(self._twice, produce)
+        async with (
+            CancelledWithClient(scope),
+            aclosing(self._answers.follow(self._twice, record)) as parts,
+        ):
+            async for part in parts:
+                message = _unpacked(part)
+                if replayed and "headers" in message:
+                    message["headers"].append(_REPLAYED)
+                await send(message)
+
+
+def _packed(message: Message) -> bytes:
+    if message["type"] == "http.response.start":
+        headers = [[part.decode("latin-1") for part in pair] for pair in message["headers"]]
+        return b"H" + orjson.dumps([message["status"], headers])
+    body: bytes = message["body"]
+    return (b"B" if message.get("more_body") else b"E") + body
+
+
+def _unpacked(part: bytes) -> dict[str, Any]:
+    kind, rest = part[:1], part[1:]
+    if kind == b"H":
+        status, headers = orjson.loads(rest)
+        pairs = [tuple(part.encode("latin-1") for part in pair) for pair in headers]
+        return {"type": "http.response.start", "status": status, "headers": pairs}
+    return {"type": "http.response.body", "body": rest, "more_body": kind == b"B"}

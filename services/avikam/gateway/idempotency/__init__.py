@@ -1,0 +1,1 @@
+"""Requests that may be sent twice: one ``Idempotency-Key``, one answer."""
