@@ -13,7 +13,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .PHONY: help serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
-	loadtest-1000 constraints clean
+	loadtest-1000 faults \
+	constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -72,6 +73,9 @@ loadtest: $(VENV)/.dev ## Load a gateway and fake-engine workers here with 1,000
 
 loadtest-1000: $(VENV)/.dev ## The 1,000 requests/s test: 60 s, no failure, 99 % under 100 ms, with an HTML report
 	@$(BIN)/python -m loadtests.local --rate 1000 --seconds 60 $(ARGS)
+
+faults: $(VENV)/.dev ## Inject every fault into a cluster under load: docs/benchmarks/faults.md
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 # Helm asks which Kubernetes it was built for; the Go module proxy's sources do not say.
 HELM := helm.sh/helm/v3/pkg
