@@ -178,6 +178,19 @@ async def test_a_request_that_everybody_fails_is_502() -> None:
             assert reply.json()["error"]["type"] == "server_error"
 
 
+async def test_streams_that_fail_by_three_in_ten_open_the_pool_breaker() -> None:
+    """What succeeds counts once, or three failures of ten would be three of seventeen."""
+    async with serving(plan="error@0%30", retries=0) as gateway:
+        statuses: list[int] = []
+        while 503 not in statuses and len(statuses) < 1000:
+            asked = [gateway.stream(prompt=f"p{n}", max_tokens=3) for n in range(25)]
+            statuses += [stream.status for stream in await asyncio.gather(*asked)]
+
+        assert 503 in statuses
+        assert statuses.index(503) >= 50
+        assert gateway.metric("breaker_transitions_total", breaker="pool", to="open") == 1
+
+
 async def test_a_worker_that_is_not_there_at_the_start_does_not_matter() -> None:
     async with running_worker() as worker:
         absent = f"{LOOPBACK}:{free_port()}"

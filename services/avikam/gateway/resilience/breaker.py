@@ -111,7 +111,8 @@ class Breaker:
         return Ticket(self._ticket.epoch, self._probe_serial)
 
     def record(self, ticket: Ticket, ok: bool) -> None:
-        """Count an outcome. A long stream may count twice: at its first token and at its end."""
+        """Count an outcome. A stream is a success at its first token; if it fails later, that
+        counts too."""
         if ticket.epoch != self._ticket.epoch:
             return
         if ticket.probe:
