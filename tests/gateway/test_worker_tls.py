@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.channel import OpenChannel, channel_opener, open_channel
 from avikam.v1 import worker_pb2, worker_pb2_grpc
-from avikam.worker.server import WorkerServer
+from avikam.worker.server import StartError, WorkerServer
 from avikam.worker.settings import WorkerSettings
 from tests.gateway.harness import serving
 from tests.worker.certificates import Authority, Files
@@ -113,6 +113,12 @@ def test_half_a_certificate_is_refused(worker: Files) -> None:
     for settings, prefix in [(WorkerSettings, ""), (GatewaySettings, "worker_")]:
         with pytest.raises(ValidationError, match="set all three of them, or none"):
             settings(**{f"{prefix}tls_key": worker.key})
+
+
+async def test_a_certificate_that_is_not_there_is_told_in_a_line(worker: Files) -> None:
+    worker.certificate.unlink()
+    with pytest.raises(StartError, match=r"cannot read its certificate: .*No such file"):
+        await WorkerServer(fake_settings(**worker.worker())).start()
 
 
 async def test_health_is_told_beside_the_metrics(worker: Files) -> None:

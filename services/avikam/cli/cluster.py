@@ -41,7 +41,7 @@ class Cluster:
         self._workers = plan.workers()
         self._gateways = plan.gateway_processes()
         self._connect = channel_opener(plan.gateway)
-        self._at_terminal = sys.stdin.isatty()
+        self._at_terminal = _at_terminal()
         self._ready = asyncio.Event()
         self._restart = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -75,7 +75,7 @@ class Cluster:
 
     def hang_up(self) -> None:
         """Restart one by one; but a terminal that has gone means: end, without a word to it."""
-        if self._at_terminal and not sys.stdin.isatty():
+        if self._at_terminal and not _at_terminal():
             self._stopping.set()
         self._restart.set()
 
@@ -141,6 +141,10 @@ class Cluster:
         self._plan.listener.close()
         await _stop(self._gateways, self._plan.gateway_grace)
         await _stop(self._workers, self._plan.worker_grace)
+
+
+def _at_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 async def _stop(processes: list[Supervised], grace: float) -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from grpc import aio
+from grpc import ServerCredentials, aio
 from grpc_reflection.v1alpha import reflection
 
 import avikam
@@ -156,14 +156,12 @@ class WorkerServer:
     def _listen(self) -> int:
         host, port = self.settings.host, self.settings.port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        credentials = _credentials(self.settings)
         try:
             _try_to_bind(host, port)
-            files = certificate_files(
-                self.settings.tls_key, self.settings.tls_certificate, self.settings.tls_authority
-            )
-            if files is None:
+            if credentials is None:
                 return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, server_credentials(files))
+            return self._server.add_secure_port(address, credentials)
         except (OSError, RuntimeError) as error:
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from error
 
@@ -211,6 +209,14 @@ class WorkerServer:
             if self.board.engine is not None and not self.board.engine.stats().alive:
                 self.engine_died.set()
                 return
+
+
+def _credentials(settings: WorkerSettings) -> ServerCredentials | None:
+    files = certificate_files(settings.tls_key, settings.tls_certificate, settings.tls_authority)
+    try:
+        return None if files is None else server_credentials(files)
+    except OSError as error:
+        raise StartError(f"cannot read its certificate: {error}") from error
 
 
 def _try_to_bind(host: str, port: int) -> None:
