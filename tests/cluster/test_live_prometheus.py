@@ -54,7 +54,7 @@ def refused(cluster: LiveCluster) -> bool:
 @pytest.mark.timeout(300)
 def test_lost_workers_raise_alerts_that_clear_when_they_are_back(cluster: LiveCluster) -> None:
     told = cluster.receiver.last
-    assert cluster.firing() & OF_WORKERS == set()
+    eventually(lambda: cluster.firing() & OF_WORKERS == set(), "a quiet cluster")
 
     cluster.kill_workers(1)
     eventually(lambda: told("chat", "AvikamWorkerNotReady") == "firing", "the first alert")
