@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from avikam.engine.interface import AdapterInfo
 from avikam.model.config import ModelConfig
-from avikam.model.lora import AdapterError, AppliedAdapter, read_adapter
+from avikam.model.lora import Adapter, AdapterError, AppliedAdapter, read_adapter
 from avikam.protocol.errors import ApiError, invalid
+
+Apply = Callable[[Adapter, Path], AppliedAdapter]
+"""(what was read, its folder) -> the form that the model runs."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
 
@@ -37,15 +41,12 @@ class AdapterStore:
         config: ModelConfig,
         root: Path | None,
         budget: int,
-        *,
-        exact: bool,
-        device: str = "cpu",
+        apply: Apply,
     ) -> None:
         self._config = config
         self._root = root
         self._budget = budget
-        self._exact = exact
-        self._device = device
+        self._apply = apply
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, AdapterLease] = OrderedDict()
 
@@ -59,11 +60,12 @@ class AdapterStore:
             raise invalid(
                 f"adapter name {name[:128]!r} must be letters, digits, '.', '_' or '-'", "lora_name"
             )
+        folder = self._folder(path)
         try:
-            adapter = read_adapter(self._folder(path), self._config)
+            adapter = read_adapter(folder, self._config)
         except AdapterError as error:
             raise invalid(f"adapter {name!r}: {error}", "lora_path", "invalid_adapter") from error
-        lease = AdapterLease(name, AppliedAdapter(adapter, exact=self._exact, device=self._device))
+        lease = AdapterLease(name, self._apply(adapter, folder))
         with self._lock:
             self._loaded.pop(name, None)
             self._make_room(lease.applied.bytes)

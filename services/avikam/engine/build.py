@@ -9,19 +9,26 @@ from typing import Any, Literal
 
 import torch
 
-from avikam.engine.adapters import AdapterStore
+from avikam.engine.adapters import AdapterStore, Apply
 from avikam.engine.engine import TorchEngine
 from avikam.engine.interface import EngineModel
 from avikam.engine.kv.prefix_cache import KvOptions, PrefixCache
-from avikam.engine.runner import ModelRunner
+from avikam.engine.parallel.rank import RankSetup
+from avikam.engine.parallel.team import RankTeam
+from avikam.engine.runner import ModelRunner, StepModel
 from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.int8_slots import Int8Slots
-from avikam.model.attention.plan import StepPlan
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.slots import SlotState
+from avikam.model.attention.snapshot import SlotStore
 from avikam.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, load_model, resolve_weight_type
+from avikam.model.lora import Adapter, AppliedAdapter
 from avikam.model.manifest import WEIGHTS
+from avikam.model.native.model import NativeModel, unsupported
+from avikam.model.native.selftest import native_problem
+from avikam.model.native.slots import NativeSlots
+from avikam.model.parallel.shard import check_ranks
 from avikam.model.tokenizer import Tokenizer
 from avikam.protocol.errors import ApiError
 from avikam.protocol.sampling import SamplingParams
@@ -42,6 +49,8 @@ class EngineOptions:
     queue_requests: int = 1024
     queue_tokens: int = 1_000_000
     threads: int = 0  # 0: by the model's size
+    ranks: int = 1  # processes that share the model, each with a GPU of its own where there are
+    native: bool = True  # int8 steps on a CPU through the native library, where it can be built
     adapters: Path | None = None  # folder that adapters may be loaded from
     adapter_bytes: int = 256 * 2**20
     kv: KvOptions | None = field(default_factory=KvOptions)  # None: prefixes are not reused
@@ -54,20 +63,13 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     tokenizer = _tokenizer(checkpoint)
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
-    model = load_model(checkpoint, kind, device)
-    cache = slot_cache(checkpoint.config, options.slots, kind, device)
-    runner = ModelRunner(model, cache)
-    adapters = AdapterStore(
-        checkpoint.config,
-        options.adapters,
-        options.adapter_bytes,
-        exact=kind == "int8",
-        device=device,
-    )
-    _warm_up(runner)
+    runner, apply = _runner(options, checkpoint, kind, device)
+    adapters = AdapterStore(checkpoint.config, options.adapters, options.adapter_bytes, apply)
+    runner.warm_up()
+    cache = runner.store
     log.info(
-        "model ready: %s, %s weights on %s, attention %s, %d slots of %.1f MiB",
-        checkpoint.config.name, kind, device, cache.name,
+        "model ready: %s, %s weights on %s x %d, attention %s, %d slots of %.1f MiB",
+        checkpoint.config.name, kind, device, options.ranks, cache.name,
         cache.slots, cache.bytes_per_slot() / 2**20,
     )  # fmt: skip
     return TorchEngine(
@@ -98,12 +100,31 @@ def resolve_device(asked: Literal["auto", "cpu", "cuda"]) -> str:
     return "cuda" if asked == "cuda" or (asked == "auto" and present) else "cpu"
 
 
-def slot_cache(config: ModelConfig, slots: int, kind: WeightType, device: str = "cpu") -> SlotCache:
+def slot_cache(
+    config: ModelConfig, slots: int, kind: WeightType, device: str = "cpu", *, native: bool = True
+) -> SlotState:
     """The attention backend of a weight type: int8 is exact, floats agree with the reference."""
-    if kind == "int8":
+    if kind != "int8":
+        return FloatSlots(
+            config, slots, device, torch.float32 if kind == "float32" else torch.bfloat16
+        )
+    problem = native_problem() if native else "it is switched off"
+    if problem:
+        log.info("int8 steps run through PyTorch, not natively: %s", problem)
         return Int8Slots(config, slots)
-    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
-    return FloatSlots(config, slots, device, dtype)
+    return NativeSlots(config, slots)
+
+
+def step_model(
+    checkpoint: Checkpoint, kind: WeightType, device: str, cache: SlotState
+) -> StepModel:
+    """The model in the form that fits the slots."""
+    if isinstance(cache, NativeSlots):
+        problem = unsupported(checkpoint.config)
+        if not problem:
+            return NativeModel(checkpoint.config, checkpoint.weights, cache)
+        log.info("products run through PyTorch, attention natively: %s", problem)
+    return load_model(checkpoint, kind, device)
 
 
 def default_sampling(generation: dict[str, Any]) -> SamplingParams:
@@ -128,18 +149,43 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return tokenizer
 
 
-def _warm_up(runner: ModelRunner) -> None:
-    """One empty-handed step, so that the first request does not pay for lazy initialisation."""
-    with torch.inference_mode():
-        plan, device = StepPlan((0,), (0,)), runner.cache.device
-        runner.cache.begin(plan)
-        tokens = torch.zeros(1, dtype=torch.long, device=device)
-        hidden = runner.model(tokens, plan.positions().to(device), runner.cache.attend)
-        runner.model.logits(hidden)
+def _runner(
+    options: EngineOptions, checkpoint: Checkpoint, kind: WeightType, device: str
+) -> tuple[ModelRunner, Apply]:
+    """What runs the model, in this process or over several ranks, and what fits adapters to it."""
+    if options.ranks > 1:
+        team = RankTeam(_first_rank(options, checkpoint, kind, device), checkpoint)
+        return ModelRunner(team.rank.model, team.rank.cache, team), team.apply
+    cache = slot_cache(checkpoint.config, options.slots, kind, device, native=options.native)
+    exact = kind == "int8" and device == "cpu"
+
+    def apply(adapter: Adapter, _folder: Path) -> AppliedAdapter:
+        return AppliedAdapter(adapter, exact=exact, device=device)
+
+    return ModelRunner(step_model(checkpoint, kind, device, cache), cache), apply
+
+
+def _first_rank(
+    options: EngineOptions, checkpoint: Checkpoint, kind: WeightType, device: str
+) -> RankSetup:
+    check_ranks(checkpoint.config, options.ranks)
+    if device == "cuda" and torch.cuda.device_count() < options.ranks:
+        raise CheckpointError(
+            f"ranks is {options.ranks}, but PyTorch sees {torch.cuda.device_count()} GPUs here"
+        )
+    return RankSetup(
+        rank=0,
+        ranks=options.ranks,
+        model=str(options.model),
+        kind=kind,
+        device=device,
+        slots=options.slots,
+        threads=max(1, torch.get_num_threads() // options.ranks),
+    )
 
 
 def _prefix_cache(
-    options: EngineOptions, cache: SlotCache, checkpoint: Checkpoint, kind: WeightType
+    options: EngineOptions, cache: SlotStore, checkpoint: Checkpoint, kind: WeightType
 ) -> PrefixCache | None:
     """Prefix reuse under this checkpoint's identity; its digest covers weights and tokenizer."""
     if options.kv is None:
@@ -147,7 +193,7 @@ def _prefix_cache(
     return PrefixCache(cache, (checkpoint.digest, kind), options.kv)
 
 
-def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotCache) -> EngineModel:
+def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotStore) -> EngineModel:
     config = checkpoint.config
     return EngineModel(
         id=config.name,

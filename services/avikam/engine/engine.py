@@ -21,6 +21,7 @@ from collections.abc import Sequence as Seq
 import torch
 
 from avikam.engine.adapters import AdapterStore
+from avikam.engine.admission import Admission
 from avikam.engine.detokenizer import Detokenizer
 from avikam.engine.grammar import GrammarCompiler
 from avikam.engine.interface import (
@@ -38,8 +39,9 @@ from avikam.engine.runner import ModelRunner, StepResult
 from avikam.engine.sampler import sample
 from avikam.engine.scheduler import Scheduler
 from avikam.engine.sequence import Sequence
+from avikam.model.parallel.group import RankLostError
 from avikam.model.tokenizer import Tokenizer
-from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
+from avikam.protocol.errors import ApiError, context_overflow, invalid, unavailable
 from avikam.protocol.sampling import SamplingParams
 
 log = logging.getLogger(__name__)
@@ -65,17 +67,15 @@ class TorchEngine:
         self._runner = runner
         self._adapters = adapters
         self._grammars = GrammarCompiler(tokenizer)
-        self._reuse = PrefixReuse(runner.cache, prefixes)
+        self._reuse = PrefixReuse(runner.store, prefixes)
         self._scheduler = Scheduler(
             runner.cache.slots, token_budget, runner.cache.longest_chunk, self._reuse.boundary
         )
-        self._queue_requests = queue_requests
-        self._queue_tokens = queue_tokens
+        self._admission = Admission(runner.cache.slots, queue_requests, queue_tokens)
         self._never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
         self._live: dict[str, Sequence] = {}
         self._inbox: deque[Sequence] = deque()
         self._cancelled: set[str] = set()
-        self._load_tokens = 0
         self._closing = False
         self._wake = threading.Condition()
         self._steps = 0
@@ -104,7 +104,7 @@ class TorchEngine:
             self._check_room(sequence)
             self._reuse.begin(sequence, self._nudge)
             self._live[sequence.spec.request_id] = sequence
-            self._load_tokens += sequence.cost
+            self._admission.add(sequence)
             self._inbox.append(sequence)
             self._wake.notify()
 
@@ -150,14 +150,14 @@ class TorchEngine:
                 slots_total=self._scheduler.slots,
                 slots_used=running,
                 waiting=max(0, live - running),
-                load_tokens=self._load_tokens,
+                load_tokens=self._admission.tokens,
                 step=self._steps,
                 stalled_seconds=busy_for,
                 tokens_per_second=self._rate.per_second(time.monotonic()),
-                queue_limit=self._queue_requests,
+                queue_limit=self._admission.queue_requests,
                 adapters=self._adapters.infos(),
                 kv=self._reuse.stats(),
-                alive=self._thread.is_alive(),
+                alive=self._thread.is_alive() and self._runner.alive,
             )
 
     def close(self, timeout: float = 10.0) -> None:
@@ -166,6 +166,7 @@ class TorchEngine:
             self._wake.notify()
         self._thread.join(timeout)
         self._reuse.close()
+        self._runner.close()
 
     def _build(self, spec: SequenceSpec, sink: Sink) -> Sequence:
         """Check what needs the vocabulary and the context, and make the sequence."""
@@ -210,17 +211,16 @@ class TorchEngine:
             raise invalid(
                 f"request id {sequence.spec.request_id!r} is already running", "request_id"
             )
-        waiting = len(self._live) - self._scheduler.running
-        if waiting >= self._queue_requests + self._scheduler.slots - self._scheduler.running:
-            raise overloaded(f"the queue holds {self._queue_requests} requests already")
-        if self._live and self._load_tokens + sequence.cost > self._queue_tokens:
-            raise overloaded(f"the queue holds {self._load_tokens} tokens of work already")
+        self._admission.check(sequence)
 
     def _loop(self) -> None:
         gc.freeze()
         while self._take_in():
             try:
                 self._step()
+            except RankLostError as error:
+                log.critical("the engine ends: %s", error)
+                return
             except Exception:
                 log.exception("a step failed; its sequences are ended")
                 self._fail_all()
@@ -280,7 +280,7 @@ class TorchEngine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str = "") -> None:
         if reason is FinishReason.ERROR and sequence.slot is not None:
-            self._runner.cache.clear(sequence.slot)
+            self._runner.store.clear(sequence.slot)
         self._forget(sequence)
         sequence.end(reason, time.monotonic(), error)
 
@@ -290,7 +290,7 @@ class TorchEngine:
         self._give_back(sequence)
         with self._wake:
             del self._live[sequence.spec.request_id]
-            self._load_tokens -= sequence.cost
+            self._admission.remove(sequence)
 
     def _give_back(self, sequence: Sequence) -> None:
         if sequence.adapter is not None:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from avikam.engine.runner import StepModel
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
-from avikam.model.attention.slots import SlotCache
-from avikam.model.transformer import Avikam1
+from avikam.model.attention.slots import SlotState
 from avikam.protocol.sampling import SamplingParams
 
 
@@ -40,7 +40,7 @@ class EngineFigures:
 class StepBench:
     """Times whole steps: plan, model, logits, sampling."""
 
-    def __init__(self, model: Avikam1, cache: SlotCache, seconds: float = 2.0) -> None:
+    def __init__(self, model: StepModel, cache: SlotState, seconds: float = 2.0) -> None:
         self._model = model
         self._cache = cache
         self._seconds = seconds

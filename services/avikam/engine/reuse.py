@@ -12,13 +12,13 @@ from avikam.engine.interface import KvStats
 from avikam.engine.kv.prefix_cache import PrefixCache
 from avikam.engine.scheduler import Batch, slot_of
 from avikam.engine.sequence import Sequence
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.snapshot import SlotStore
 
 
 class PrefixReuse:
     """Copies states between the slots and a :class:`PrefixCache`; without one it does nothing."""
 
-    def __init__(self, slots: SlotCache, prefixes: PrefixCache | None) -> None:
+    def __init__(self, slots: SlotStore, prefixes: PrefixCache | None) -> None:
         self._slots = slots
         self._prefixes = prefixes
         self._seconds_per_token = 0.0

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from avikam.engine.parallel.team import RankTeam
 from avikam.engine.sampler import choice
 from avikam.engine.scheduler import Batch
 from avikam.engine.sequence import Sequence
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.plan import StepPlan
+from avikam.model.attention.slots import SlotState
+from avikam.model.attention.snapshot import SlotStore
+from avikam.model.config import ModelConfig
 from avikam.model.lora import AppliedAdapter, adapt_rows
-from avikam.model.transformer import Adapt, Avikam1
+from avikam.model.transformer import Adapt, Attend
+
+
+class StepModel(Protocol):
+    """What a step needs of a model: Avikam1 through PyTorch, or natively."""
+
+    config: ModelConfig
+
+    def __call__(
+        self, tokens: Tensor, positions: Tensor, attend: Attend, adapt: Adapt | None = None, /
+    ) -> Tensor: ...
+
+    def logits(self, hidden: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +43,39 @@ class StepResult:
 class ModelRunner:
     """The model and its slots."""
 
-    def __init__(self, model: Avikam1, cache: SlotCache) -> None:
+    def __init__(self, model: StepModel, cache: SlotState, team: RankTeam | None = None) -> None:
         self.model = model
         self.cache = cache
+        self.store: SlotStore = cache if team is None else team.slots
+        self._team = team
+
+    @property
+    def alive(self) -> bool:
+        """Whether everything that a step needs is still there."""
+        return self._team is None or self._team.whole
+
+    def close(self) -> None:
+        if self._team is not None:
+            self._team.close()
+
+    def warm_up(self) -> None:
+        """One empty-handed step: the first request must not pay for lazy initialisation."""
+        with torch.inference_mode():
+            self.model.logits(self.compute(StepPlan((0,), (0,)), [0], []))
+
+    @torch.inference_mode()
+    def compute(
+        self, plan: StepPlan, tokens: list[int], adapted: list[tuple[AppliedAdapter, list[int]]]
+    ) -> Tensor:
+        """Hidden states [rows, hidden] of a step, on all ranks."""
+        if self._team is not None:
+            self._team.step(plan, tokens, adapted)
+        return compute(self.model, self.cache, plan, tokens, adapted)
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> StepResult:
         """Compute the batch's tokens and advance its sequences."""
-        plan = batch.plan()
-        self.cache.begin(plan)
-        device = self.cache.device
-        tokens = torch.tensor(batch.input_tokens(), dtype=torch.long).to(device)
-        adapt = _adapt(batch, device)
-        hidden = self.model(tokens, plan.positions().to(device), self.cache.attend, adapt)
+        hidden = self.compute(batch.plan(), batch.input_tokens(), _adapted(batch))
         ready, rows = list(batch.decoding), list(range(len(batch.decoding)))
         row = len(rows)
         for sequence, length in batch.chunks:
@@ -66,8 +103,24 @@ class ModelRunner:
         ]
 
 
-def _adapt(batch: Batch, device: str) -> Adapt | None:
-    """The batch's adapters with the rows of their sequences; none when no row has one."""
+def compute(
+    model: StepModel,
+    cache: SlotState,
+    plan: StepPlan,
+    tokens: list[int],
+    adapted: list[tuple[AppliedAdapter, list[int]]],
+) -> Tensor:
+    """One rank's work of a step: hidden states of ``tokens``, adapters on their own rows."""
+    cache.begin(plan)
+    device = cache.device
+    inputs = torch.tensor(tokens, dtype=torch.long).to(device)
+    groups = [(adapter, torch.tensor(rows).to(device)) for adapter, rows in adapted]
+    adapt = adapt_rows(groups) if groups else None
+    return model(inputs, plan.positions().to(device), cache.attend, adapt)
+
+
+def _adapted(batch: Batch) -> list[tuple[AppliedAdapter, list[int]]]:
+    """The batch's adapters with the rows of their sequences."""
     rows: dict[str, list[int]] = {}
     applied: dict[str, AppliedAdapter] = {}
     row = 0
@@ -78,8 +131,4 @@ def _adapt(batch: Batch, device: str) -> Adapt | None:
             applied[adapter.digest] = adapter
             rows.setdefault(adapter.digest, []).extend(range(row, row + length))
         row += length
-    if not rows:
-        return None
-    return adapt_rows(
-        [(applied[digest], torch.tensor(which).to(device)) for digest, which in rows.items()]
-    )
+    return [(applied[digest], which) for digest, which in rows.items()]

@@ -38,6 +38,7 @@ def _real(settings: WorkerSettings) -> Engine:
         queue_requests=settings.queue_requests,
         queue_tokens=settings.queue_tokens,
         threads=settings.threads,
+        ranks=settings.ranks,
         adapters=settings.adapters,
         adapter_bytes=settings.adapter_bytes,
         kv=_kv_options(settings),

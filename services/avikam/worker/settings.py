@@ -61,6 +61,12 @@ class WorkerSettings(Settings):
     threads: int = Field(
         default=0, ge=0, description="CPU threads of the model; 0 decides by its size."
     )
+    ranks: int = Field(
+        default=1,
+        ge=1,
+        le=4,
+        description="Processes that share the model (tensor parallelism), one GPU each: 1, 2 or 4.",
+    )
     adapters: Path | None = Field(
         default=None, description="Folder that LoRA adapters may be loaded from; off without it."
     )

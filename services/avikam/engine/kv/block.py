@@ -21,8 +21,7 @@ from hashlib import blake2b
 import cramjam
 
 from avikam.engine.kv.codec import CODECS, ColdForm
-from avikam.model.attention.slots import SlotCache
-from avikam.model.attention.snapshot import EntryFormat, Snapshot
+from avikam.model.attention.snapshot import EntryFormat, SlotStore, Snapshot
 
 MAGIC = b"AVKV"
 VERSION = 1
@@ -75,7 +74,7 @@ class BlockHeader:
 class BlockFormat:
     """Writes and reads the blocks of one model's slots."""
 
-    def __init__(self, cache: SlotCache, cold: ColdForm) -> None:
+    def __init__(self, cache: SlotStore, cold: ColdForm) -> None:
         self._cache = cache
         self._codec = CODECS[cold]
 

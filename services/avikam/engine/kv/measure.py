@@ -19,11 +19,11 @@ from avikam.engine.kv.block import BlockFormat
 from avikam.engine.kv.codec import CODECS, ColdForm
 from avikam.engine.kv.keys import PrefixChain, root_key, seal_key
 from avikam.engine.kv.redis_tier import RedisTier
+from avikam.engine.runner import StepModel
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import Snapshot
-from avikam.model.transformer import Avikam1
 from avikam.protocol.sampling import SamplingParams
 
 T = TypeVar("T")
@@ -75,12 +75,13 @@ class KvFigures:
 
 
 class KvBench:
-    """Times saving, cold forms and restoring; ``cache`` is the engine's, ``floats`` bfloat16."""
+    """Times saving, cold forms and restoring: of the engine's own slots, and of bfloat16 ones."""
 
-    def __init__(self, model: Avikam1, cache: SlotCache, floats: SlotCache) -> None:
-        self._model = model
-        self._cache = cache
-        self._floats = floats
+    def __init__(
+        self, models: tuple[StepModel, StepModel], caches: tuple[SlotState, SlotState]
+    ) -> None:
+        self._cache, self._floats = caches
+        self._models = dict(zip(caches, models, strict=True))
 
     @torch.inference_mode()
     def run(self, tokens: int, redis: RedisTier | None = None) -> KvFigures:
@@ -121,11 +122,12 @@ class KvBench:
             tokens.append(chosen.token)
         return tokens
 
-    def _forward(self, cache: SlotCache, plan: StepPlan, tokens: Sequence[int]) -> torch.Tensor:
+    def _forward(self, cache: SlotState, plan: StepPlan, tokens: Sequence[int]) -> torch.Tensor:
+        model = self._models[cache]
         cache.begin(plan)
-        return self._model.logits(self._model(torch.tensor(tokens), plan.positions(), cache.attend))
+        return model.logits(model(torch.tensor(tokens), plan.positions(), cache.attend))
 
-    def _prefill(self, cache: SlotCache, tokens: Sequence[int], start: int = 0) -> torch.Tensor:
+    def _prefill(self, cache: SlotState, tokens: Sequence[int], start: int = 0) -> torch.Tensor:
         """Logits of the last chunk."""
         size = cache.longest_chunk
         for position in range(start, len(tokens), size):
@@ -202,7 +204,7 @@ class KvBench:
 
 
 def _form_figures(
-    cache: SlotCache, snapshot: Snapshot, form: ColdForm, name: str, dense: int, *, snappy: bool
+    cache: SlotState, snapshot: Snapshot, form: ColdForm, name: str, dense: int, *, snappy: bool
 ) -> FormFigures:
     codec, layers = CODECS[form], range(len(snapshot.layers))
     formats = [cache.entry_formats(i, snapshot.seen) for i in layers]

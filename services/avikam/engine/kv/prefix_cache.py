@@ -13,8 +13,7 @@ from avikam.engine.kv.host import HostEntry, HostTier
 from avikam.engine.kv.keys import PrefixChain, root_key
 from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
 from avikam.engine.kv.remote import LinkOptions, Prefetch, RemoteLink
-from avikam.model.attention.slots import SlotCache
-from avikam.model.attention.snapshot import Snapshot
+from avikam.model.attention.snapshot import SlotStore, Snapshot
 
 _SHARED_AFTER_HITS = 2
 _UNWRITTEN_SHARE = 4  # a quarter of the memory, at most, waits to be written
@@ -43,7 +42,7 @@ class KvOptions:
 class PrefixCache:
     """Snapshots of prefixes, by what they depend on. Thread-safe but for the chains."""
 
-    def __init__(self, cache: SlotCache, identity: Sequence[str], options: KvOptions) -> None:
+    def __init__(self, cache: SlotStore, identity: Sequence[str], options: KvOptions) -> None:
         self._options = options
         self._identity = (*identity, cache.name, cache.config.to_json(), options.cold)
         self._counters = KvCounters()
