@@ -132,7 +132,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that holds a port without listening yet. Raises OSError."""
+    """A socket bound to a port, not listening yet. Raises OSError where somebody listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -96,7 +96,7 @@ def _check_model(folder: Path) -> None:
 
 
 def _with_ports(gateway: GatewaySettings) -> tuple[GatewaySettings, socket.socket]:
-    """Settle the ports: refuse busy ones, choose one for 0. The REST port is held from here on."""
+    """Settle the ports: refuse busy ones, choose one for 0. The REST port's socket is kept."""
     ports = {}
     if gateway.grpc_port is not None:
         with _bound(gateway.host, gateway.grpc_port, "--grpc-port") as held:

@@ -57,7 +57,7 @@ class Supervised:
         announces: bool = False,
     ) -> None:
         self.name = name
-        self._argv = argv
+        self.argv = argv
         self._environ = environ
         self._inherited = inherited
         self._announces = announces
@@ -76,7 +76,7 @@ class Supervised:
     async def start(self) -> None:
         """Start the process in a session of its own: a terminal's Ctrl-C reaches only us."""
         self._process = await asyncio.create_subprocess_exec(
-            *self._argv,
+            *self.argv,
             stdin=PIPE,
             stdout=PIPE if self._announces else DEVNULL,
             env=dict(self._environ),

@@ -70,7 +70,7 @@ class GatewayServer:
     async def start(self) -> None:
         """Listen and look for workers. Raises :class:`StartError`."""
         _check_exposure(self.settings)
-        listening = self._listener or _listen(self.settings.host, self.settings.http_port)
+        listening = _listen(self.settings.host, self.settings.http_port, self._listener)
         self.port = int(listening.getsockname()[1])
         try:
             self.gateway = Gateway(self.settings)
@@ -198,14 +198,18 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, bound: socket.socket | None) -> socket.socket:
+    """A socket that listens: a new one, or the bound one that was inherited."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        if bound is None:
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        bound.listen(_BACKLOG)
     except OSError as error:
         raise StartError(
             f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
         ) from error
+    return bound
 
 
 def run(
