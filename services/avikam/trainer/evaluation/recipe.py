@@ -11,6 +11,8 @@ TASKS = (
     "reading",
     "quiz",
     "logic",
+    "quiz-plain",
+    "logic-plain",
     "arithmetic",
     "word-problems",
     "regional",

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-QUESTIONS = ("reading", "quiz", "logic", "arithmetic", "word-problems", "regional")
+QUESTIONS = (
+    "reading",
+    "quiz",
+    "quiz-plain",
+    "logic",
+    "logic-plain",
+    "arithmetic",
+    "word-problems",
+    "regional",
+)
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -13,7 +13,12 @@ from typing import Any
 
 from avikam.trainer.decoding import Advance
 from avikam.trainer.evaluation.answers import ANSWER_TASKS, score_answers
-from avikam.trainer.evaluation.choices import score_choices
+from avikam.trainer.evaluation.choices import (
+    OptionExamples,
+    chat_options,
+    plain_options,
+    score_choices,
+)
 from avikam.trainer.evaluation.memory import memory_table
 from avikam.trainer.evaluation.perplexity import held_out_texts, score_texts
 from avikam.trainer.evaluation.recipe import EvalRecipe
@@ -62,8 +67,10 @@ class Suite:
             "perplexity": self._perplexity,
             "translation": self._translation,
             "public-translation": self._public_translation,
-            "quiz": lambda: self._choices("quiz", "quiz_test"),
-            "logic": lambda: self._choices("logic", "logic_test"),
+            "quiz": lambda: self._choices("quiz", chat_options),
+            "logic": lambda: self._choices("logic", chat_options),
+            "quiz-plain": lambda: self._choices("quiz", plain_options),
+            "logic-plain": lambda: self._choices("logic", plain_options),
             "memory": lambda: memory_table(self._subject.model.config),
         }.get(name, lambda: self._answers(name))
 
@@ -109,10 +116,10 @@ class Suite:
             result[name] = {direction: scores[direction]["all"] for direction in scores}
         return result
 
-    def _choices(self, name: str, file: str) -> dict[str, Any]:
+    def _choices(self, name: str, form: OptionExamples) -> dict[str, Any]:
         with progress_bar(name, 0) as bar:
-            advance = _counting(bar)
-            return score_choices(self._subject, self._data, file, self._recipe.limit, advance)
+            advance, limit = _counting(bar), self._recipe.limit
+            return score_choices(self._subject, self._data, f"{name}_test", limit, advance, form)
 
     def _answers(self, name: str) -> dict[str, Any]:
         recipe, task = self._recipe, ANSWER_TASKS[name]
