@@ -8,6 +8,7 @@ import contextlib
 import pytest
 import pytest_asyncio
 
+from avikam.gateway.api.generate import GenerateDialect
 from tests.gateway.harness import RunningGateway, Stream, gateway_at, gateway_to, serving
 from tests.worker.harness import LOOPBACK, eventually, free_port, running_worker, worker_process
 
@@ -166,6 +167,21 @@ async def test_a_stream_that_nobody_can_continue_ends_with_an_error() -> None:
         assert stream.finish_reason is None
         assert stream.error is not None
         assert stream.error["code"] == "stream_interrupted"
+
+
+async def test_a_mistake_of_ours_in_mid_stream_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(*_: object) -> bytes:
+        raise RuntimeError("Bonjour")
+
+    monkeypatch.setattr(GenerateDialect, "closing", mistaken)
+    async with serving(plan="tpot=1ms") as gateway:
+        stream = await gateway.stream(prompt="Bonjour", max_tokens=MAX_TOKENS)
+
+        assert not stream.done
+        assert stream.error is not None
+        assert stream.error["code"] == "internal_error"
+        assert "Bonjour" not in stream.error["message"]
+        await gateway.idle()
 
 
 async def test_a_request_that_everybody_fails_is_502() -> None:

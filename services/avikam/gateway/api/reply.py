@@ -16,7 +16,8 @@ from avikam.gateway.api.dialect import Dialect
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http.call import call_of
-from avikam.gateway.http.disconnect import CancelledWithClient
+from avikam.gateway.http.disconnect import CancelledWithClient, ClientGoneError
+from avikam.gateway.http.errors import internal_error, log_failure
 from avikam.gateway.limits.metering import MeteredHandler
 from avikam.protocol.errors import ApiError
 
@@ -108,6 +109,12 @@ class GenerationReply(Response):
             return held + dialect.closing(generation, self._elapsed()), True
         except ApiError as error:
             return held + dialect.failure(error), False
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            # A status is out: without this event the client would see a cut and no reason.
+            log_failure(error, generation.id)
+            return held + dialect.failure(internal_error()), False
 
     def _elapsed(self) -> float:
         return self._clock() - self._started

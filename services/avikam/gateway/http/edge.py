@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import logging
 import re
-import traceback
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avikam.gateway.http.call import Call, put_call, request_id
 from avikam.gateway.http.disconnect import ClientGoneError
-from avikam.gateway.http.errors import error_response, internal_error
+from avikam.gateway.http.errors import error_response, internal_error, log_failure
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError
 
-_log = logging.getLogger(__name__)
 _access = logging.getLogger("avikam.access")
 
 _SLASHES = re.compile("/+")
@@ -74,9 +72,7 @@ class Edge:
         except ApiError as error:
             await self._reply_error(error, scope, receive, reply)
         except Exception as error:
-            # The exception's own text may quote the request: only its type and place are logged.
-            places = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("%s\n%s", type(error).__name__, places, extra={"request_id": call.id})
+            log_failure(error, call.id)
             await self._reply_error(internal_error(), scope, receive, reply)
 
     async def _reply_error(

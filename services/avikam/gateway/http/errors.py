@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import traceback
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
 from avikam.protocol.errors import ApiError
+
+_log = logging.getLogger(__name__)
 
 ANTHROPIC_PREFIX = "/v1/messages"
 
@@ -40,6 +44,12 @@ def error_response(error: ApiError, path: str) -> Response:
         headers["retry-after"] = str(max(math.ceil(error.retry_after), 1))
     body = orjson.dumps(error_body(error, path))
     return Response(body, error.status, headers, "application/json")
+
+
+def log_failure(error: Exception, request_id: str) -> None:
+    """Log where it happened and its type: the exception's own text may quote the request."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s\n%s", type(error).__name__, places, extra={"request_id": request_id})
 
 
 def internal_error() -> ApiError:
