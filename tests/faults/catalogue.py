@@ -35,23 +35,40 @@ FAMILIES: tuple[Callable[[], Iterator[Drill]], ...] = (
 
 def catalogue() -> list[Drill]:
     """Every drill once."""
-    return sorted(chain.from_iterable(f() for f in FAMILIES), key=lambda drill: int(drill.id[1:]))
+    return sorted(chain.from_iterable(f() for f in FAMILIES), key=lambda drill: place(drill.id))
+
+
+def place(fault: str) -> tuple[int, str]:
+    """Where a fault stands in the table: F1, F1x, F2 ..."""
+    return number(fault), fault
+
+
+def number(fault: str) -> int:
+    """Its number in the failure catalogue; a letter marks a variant."""
+    return int(fault[1:].rstrip("x"))
 
 
 def select(names: Iterable[str]) -> list[Drill]:
-    """Drills by number, ranges included: F1 F3-F5; all for none. Raises ValueError."""
-    wanted = {number for name in names for number in _numbers(name)}
-    drills = catalogue()
-    known = {int(drill.id[1:]) for drill in drills}
-    if unknown := {n for name in names if "-" not in name for n in _numbers(name)} - known:
-        raise ValueError(f"no drill F{min(unknown)}; there are F{', F'.join(map(str, known))}")
-    return [drill for drill in drills if not wanted or int(drill.id[1:]) in wanted]
+    """Drills by name, ranges included: F1 F3-F5; all for none. Raises ValueError."""
+    drills, chosen = catalogue(), list(names)
+    found = [drill for drill in drills if not chosen or any(map(_matcher(drill.id), chosen))]
+    for name in chosen:
+        if not any(_matcher(drill.id)(name) for drill in drills):
+            raise ValueError(f"no drill {name}; there are {', '.join(d.id for d in drills)}")
+    return found
 
 
-def _numbers(name: str) -> range:
+def _matcher(fault: str) -> Callable[[str], bool]:
+    """Whether a name or a range means this fault."""
+    return lambda name: (
+        name.lower() == fault.lower() or ("-" in name and number(fault) in _range(name))
+    )
+
+
+def _range(name: str) -> range:
     first, _, last = name.upper().replace("F", "").partition("-")
     try:
-        return range(int(first), int(last or first) + 1)
+        return range(int(first), int(last) + 1)
     except ValueError:
         raise ValueError(
             f"{name!r} is neither a fault such as F1 nor a range such as F1-F5"

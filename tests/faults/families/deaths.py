@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 
+from tests.faults import exact
 from tests.faults.cluster import PACE, Layout
 from tests.faults.drill import Drill, Stage, Z
 from tests.faults.streams import Answer, End
@@ -19,6 +20,14 @@ async def killed(stage: Stage) -> None:
     """SIGKILL of one of four."""
     stage.cluster.workers[0].kill()
     stage.figures["ejected_s"] = await _until_ready(stage, 3)
+
+
+async def broken_at_every_index(stage: Stage) -> None:
+    """See :mod:`tests.faults.exact`."""
+    async with exact.cutting_cluster() as gateway:
+        for mode in exact.MODES:
+            found = await exact.differing(gateway, mode, range(exact.TOKENS))
+            stage.figures[f"different_{mode}"] = len(found)
 
 
 async def killed_in_prefill(stage: Stage) -> None:
@@ -141,6 +150,14 @@ def drills() -> Iterator[Drill]:
         killed,
         FOUR,
         quick=True,
+    )
+    yield Drill(
+        "F1x",
+        f"the stream breaks at each of {exact.TOKENS} indexes x {len(exact.MODES)} ways to sample "
+        "(real model; answers that differ)",
+        {f"different_{mode}": 0 for mode in exact.MODES},
+        broken_at_every_index,
+        None,
     )
     yield Drill(
         "F2",
