@@ -22,6 +22,7 @@ def workers() -> str:
     rows = (
         (
             gpu.name,
+            str(gpu.gpus),
             str(gpu.slots),
             f"{gpu.step_seconds(1, PROMPT) * 1e3:.1f} ms",
             f"{gpu.step_seconds(gpu.slots, PROMPT + ANSWER // 2) * 1e3:.1f} ms",
@@ -30,21 +31,23 @@ def workers() -> str:
         )
         for gpu in HARDWARE.values()
     )
-    return table(("GPU", "slots", "step, 1", "step, all", "prefill 512", "requests/s"), rows)
+    return table(
+        ("profile", "GPUs", "slots", "step, 1", "step, all", "prefill 512", "requests/s"), rows
+    )
 
 
 def costs() -> str:
     """What a million requests cost."""
     rows = (
         (
-            f"{cost.gpus} x {cost.hardware}",
+            f"{cost.workers} x {cost.hardware}",
             f"{cost.requests_per_second:.0f}",
             f"{cost.dollars_per_hour:.2f}",
             f"{cost.dollars_per_million:.2f}",
         )
         for cost in cost_table(PROMPT, ANSWER)
     )
-    return table(("GPUs", "requests/s", "dollars/hour", "dollars/million requests"), rows)
+    return table(("workers", "requests/s", "dollars/hour", "dollars/million requests"), rows)
 
 
 def ramps() -> str:
@@ -63,7 +66,7 @@ def ramps() -> str:
                 f"{run['dollars']:.2f}",
             )
         )
-    heads = ("GPU", "most workers", "first token p50", "p99", "rejected", "dollars")
+    heads = ("profile", "most workers", "first token p50", "p99", "rejected", "dollars")
     return table(heads, rows)
 
 

@@ -18,7 +18,7 @@ from tests.tools import require_tool
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "avikam"
 TOOLS = ROOT / "build" / "tools"
-PROFILES = ("cpu", "a10g", "a100", "h100")
+PROFILES = ("cpu", "a10g", "a10g-single", "a100", "a100-single", "h100")
 EXAMPLES = tuple(sorted((CHART / "examples").glob("*.yaml")))
 # The oldest that the chart installs on, one in between, the newest that the schemas know.
 KUBERNETES = ("1.30.0", "1.34.0", "1.37.0")

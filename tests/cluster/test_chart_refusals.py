@@ -26,8 +26,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "the tag latest": ({"gateway": {"image": {"tag": "latest"}}}, "'not' failed"),
     "an unknown profile": (
         {"profile": "h200"},
-        'pool main asks for the profile "h200", which does not exist; profiles are: a100, a10g, '
-        "cpu, h100",
+        'pool main asks for the profile "h200", which does not exist; profiles are: a100, '
+        "a100-single, a10g, a10g-single, cpu, h100",
+    ),
+    "more ranks than GPUs": (
+        {"profile": "a10g", "pools": {"main": {"gpus": 2}}},
+        "pool main has gpus 2 and config.ranks 4; a worker runs one rank on each of its GPUs",
     ),
     "no pool": ({"pools": {"main": None}}, "pools is empty: Avikam needs at least one pool"),
     "min above max": (

@@ -18,7 +18,7 @@ from avikam.simulator.report import cost_table, figures
 from avikam.simulator.simulation import Scenario, Simulation
 from avikam.simulator.traces import SHAPES, Trace
 
-A10G = HARDWARE["a10g"]
+A10G = HARDWARE["a10g-single"]
 RULES = ScalingRules(target=math.ceil(0.7 * A10G.slots))
 
 
@@ -86,6 +86,14 @@ def test_step_times_are_the_rooflines() -> None:
     assert A10G.step_seconds(1, 2048) == pytest.approx(8.6e-3 / 0.8 / 0.5, rel=0.02)
 
 
+def test_gpus_that_share_a_worker_share_its_work_and_pay_for_sums() -> None:
+    shared = replace(A10G, gpus=4, link=20e9, latency=30e-6)
+    # Weights, keys and values are read four times as fast; 64 sums of 30 us come on top.
+    sums = 64 * (30e-6 + 1.5 * 8192 / 20e9)
+    assert shared.step_seconds(1, 89) == pytest.approx(A10G.step_seconds(1, 89) / 4 + sums)
+    assert shared.dollars_per_hour == 4 * A10G.dollars_per_hour
+
+
 def test_costs_follow_price_and_rate() -> None:
     for cost in cost_table(64, 50):
         seconds = 1e6 / cost.requests_per_second
@@ -109,7 +117,10 @@ def test_the_command_writes_json_and_a_picture(tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         (["--trace", "stairs"], "--trace stairs is unknown; known: steady, step"),
-        (["--hardware", "tpu"], "--hardware tpu is unknown; known: a10g, a100, h100"),
+        (
+            ["--hardware", "tpu"],
+            "--hardware tpu is unknown; known: a10g, a10g-single, a100, a100-single, h100",
+        ),
         (["--minimum", "9", "--maximum", "3"], "--minimum 9 is above --maximum 3"),
     ],
 )

@@ -18,6 +18,10 @@
 {{- fail (printf "pool %s has minReplicas %v above maxReplicas %v; raise maxReplicas or lower minReplicas" .pool.name $scaling.minReplicas $scaling.maxReplicas) -}}
 {{- end -}}
 {{- include "avikam.validateRollout" (dict "name" (printf "pool %s" .pool.name) "update" .pool.rollingUpdate) -}}
+{{- $ranks := int (default 1 .pool.config.ranks) -}}
+{{- if and (gt (int .pool.gpus) 0) (ne (int .pool.gpus) $ranks) -}}
+{{- fail (printf "pool %s has gpus %d and config.ranks %d; a worker runs one rank on each of its GPUs, so make them equal" .pool.name (int .pool.gpus) $ranks) -}}
+{{- end -}}
 {{- if and (eq $scaling.kind "keda") (empty .root.Values.keda.prometheusAddress) -}}
 {{- fail (printf "pool %s scales with KEDA but keda.prometheusAddress is empty; set it to your Prometheus, such as http://prometheus.monitoring:9090" .pool.name) -}}
 {{- end -}}

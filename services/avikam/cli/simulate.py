@@ -74,7 +74,7 @@ def _summary(content: dict[str, Any], files: tuple[Path, Path]) -> str:
         f"A million requests of {trace['prompt_tokens']} + {trace['answer_tokens']} tokens, busy:",
     ]
     lines += [
-        f"  {cost.gpus} x {cost.hardware:<5} {cost.requests_per_second:6.0f} requests/s  "
+        f"  {cost.workers} x {cost.hardware:<12} {cost.requests_per_second:6.0f} requests/s  "
         f"{cost.dollars_per_million:6.2f} dollars"
         for cost in cost_table(trace["prompt_tokens"], trace["answer_tokens"])
     ]

@@ -11,8 +11,8 @@ from typing import Any
 from avikam.simulator.hardware import HARDWARE
 from avikam.simulator.simulation import Outcome, Scenario
 
-# The specification's three ways to buy GPUs.
-PURCHASES = (("a10g", 4), ("a100", 2), ("h100", 1))
+# The specification's three ways to buy GPUs, as one worker that spans them or as a worker for each.
+PURCHASES = (("a10g", 1), ("a10g-single", 4), ("a100", 1), ("a100-single", 2), ("h100", 1))
 
 
 def figures(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def figures(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
         "time_to_first_token_seconds": {
             f"p{level}": quantile(waits, level / 100) for level in (50, 95, 99)
         },
-        "gpu_hours": hours,
+        "gpu_hours": hours * hardware.gpus,
         "dollars": hours * hardware.dollars_per_hour,
         "dollars_per_million_requests": (
             hours * hardware.dollars_per_hour / outcome.completed * 1e6
@@ -70,10 +70,10 @@ def quantile(ordered: Sequence[float], level: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some GPUs serve, and what a million requests cost on them when they are busy."""
+    """What some workers serve, and what a million requests cost on them when they are busy."""
 
     hardware: str
-    gpus: int
+    workers: int
     requests_per_second: float
     dollars_per_hour: float
 
@@ -84,15 +84,15 @@ class Cost:
 
 
 def cost_table(prompt: int, answer: int) -> list[Cost]:
-    """One row per purchase; each GPU is a worker of its own."""
+    """One row per purchase."""
     return [
         Cost(
             name,
-            gpus,
-            gpus * HARDWARE[name].requests_per_second(prompt, answer),
-            gpus * HARDWARE[name].dollars_per_hour,
+            workers,
+            workers * HARDWARE[name].requests_per_second(prompt, answer),
+            workers * HARDWARE[name].dollars_per_hour,
         )
-        for name, gpus in PURCHASES
+        for name, workers in PURCHASES
     ]
 
 
