@@ -57,6 +57,7 @@ def ask(
     generated: tuple[int, ...] = (),
     adapter: str = "",
     tenant: str = "",
+    priority: int = 0,
     deadline: float | None = None,
     on_delta: Callable[[Delta], None] | None = None,
     **sampling: Any,
@@ -76,6 +77,7 @@ def ask(
         generated=generated,
         adapter=adapter,
         tenant=tenant,
+        priority=priority,
         deadline=deadline,
     )
     engine.submit(spec, sink)

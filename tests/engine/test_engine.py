@@ -220,7 +220,7 @@ def test_a_full_queue_refuses_with_429(build: BuildEngine) -> None:
 
 
 def test_logits_that_are_not_numbers_end_that_row_only(build: BuildEngine) -> None:
-    engine = build(slots=2)
+    engine = build(slots=2, native=False)
     healthy, poison = prompt_of(7), [*prompt_of(7, 1), 305]
     alone = ask(engine, healthy, max_tokens=30, ignore_eos=True).wait()
     embedding = engine._runner.model.embed

@@ -12,7 +12,7 @@ from avikam.model.loading import load_model
 
 def test_figures_cover_prefill_decode_and_context(checkpoint: Path) -> None:
     stored = load_checkpoint(checkpoint)
-    cache = slot_cache(stored.config.with_changes(max_positions=512), 4, "int8")
+    cache = slot_cache(stored.config.with_changes(max_positions=512), 4, "int8", native=False)
     model = load_model(stored, "int8")
     model.rotary = model.rotary.repeat(8, 1, 1)  # positions up to 320 for a toy of 96
     figures = StepBench(model, cache, seconds=0.01).run((1, 4, 16))

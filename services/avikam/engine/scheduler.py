@@ -4,7 +4,7 @@ Every step gives each running sequence its token and spends the rest of the toke
 prompts. A running sequence needs exactly one slot, so admission is a counter: nothing runs out
 in mid-flight and nothing is preempted.
 
-    loading --settled--> waiting (by priority, then arrival) --free slot--> running --> finished
+    loading --settled--> waiting (see waiting.py) --free slot--> running --> finished
 
 A sequence loads while its prefix is fetched from another tier; others pass it meanwhile.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from avikam.engine.sequence import Sequence
+from avikam.engine.waiting import WaitingQueue
 from avikam.model.attention.plan import Chunk, StepPlan
 
 
@@ -77,8 +78,8 @@ class Scheduler:
         self._boundary = boundary
         self._free = list(range(slots))
         self._arrivals = count()
-        self._loading: list[tuple[int, int, Sequence]] = []
-        self._waiting: list[tuple[int, int, Sequence]] = []
+        self._loading: list[tuple[int, Sequence]] = []
+        self._waiting = WaitingQueue()
         self._running: dict[str, Sequence] = {}
 
     @property
@@ -96,23 +97,23 @@ class Scheduler:
 
     def patience(self, now: float) -> float | None:
         """Seconds until a sequence has loaded for long enough; none when none loads."""
-        loads = [s.prefetch.deadline for _, _, s in self._loading if s.prefetch is not None]
+        loads = [s.prefetch.deadline for _, s in self._loading if s.prefetch is not None]
         return max(0.0, min(loads) - now) if loads else None
 
     def sequences(self) -> Iterator[Sequence]:
         """Everything not finished, running first."""
         yield from self._running.values()
-        yield from (sequence for _, _, sequence in (*self._waiting, *self._loading))
+        yield from self._waiting
+        yield from (sequence for _, sequence in self._loading)
 
     def add(self, sequence: Sequence) -> None:
-        self._loading.append((sequence.spec.priority, next(self._arrivals), sequence))
+        self._loading.append((next(self._arrivals), sequence))
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence and free its slot."""
         if sequence.slot is None:
-            self._loading = [entry for entry in self._loading if entry[2] is not sequence]
-            self._waiting = [entry for entry in self._waiting if entry[2] is not sequence]
-            heapq.heapify(self._waiting)
+            self._loading = [entry for entry in self._loading if entry[1] is not sequence]
+            self._waiting.remove(sequence)
             return
         del self._running[sequence.spec.request_id]
         heapq.heappush(self._free, sequence.slot)
@@ -121,7 +122,7 @@ class Scheduler:
         """Give free slots to those that wait, and name them as they start."""
         self._settle(now)
         while self._free and self._waiting:
-            sequence = heapq.heappop(self._waiting)[2]
+            sequence = self._waiting.pop()
             sequence.start(heapq.heappop(self._free), now)
             self._running[sequence.spec.request_id] = sequence
             yield sequence
@@ -150,7 +151,7 @@ class Scheduler:
         """Let those wait for a slot that load no longer."""
         loading, self._loading = self._loading, []
         for entry in loading:
-            if entry[2].loading(now):
+            if entry[1].loading(now):
                 self._loading.append(entry)
             else:
-                heapq.heappush(self._waiting, entry)
+                self._waiting.push(*entry)

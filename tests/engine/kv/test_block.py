@@ -13,7 +13,7 @@ from avikam.engine.build import slot_cache
 from avikam.engine.kv.block import BlockError, BlockFormat, block_seal, read_header
 from avikam.engine.kv.codec import PAGE, ColdForm
 from avikam.engine.kv.keys import seal_key, token_bytes
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import Snapshot
 from tests.model.builders import random_tokens, small_config
 
@@ -25,7 +25,7 @@ SEAL = seal_key("", KEY)
 _TABLE, _ROW = 64, 24
 
 
-def filled(cache: SlotCache, seen: int = LENGTH, seed: int = 0) -> Snapshot:
+def filled(cache: SlotState, seen: int = LENGTH, seed: int = 0) -> Snapshot:
     """A snapshot of plausible values; the second layer is zeros, which Snappy likes."""
     generator = torch.Generator().manual_seed(seed)
     empty = cache.snapshot(0, seen)
@@ -36,17 +36,17 @@ def filled(cache: SlotCache, seen: int = LENGTH, seed: int = 0) -> Snapshot:
 
 
 @pytest.fixture(scope="module")
-def cache() -> SlotCache:
+def cache() -> SlotState:
     return slot_cache(CONFIG, 1, "int8")
 
 
 @pytest.fixture(scope="module")
-def blocks(cache: SlotCache) -> BlockFormat:
+def blocks(cache: SlotState) -> BlockFormat:
     return BlockFormat(cache, "exact")
 
 
 @pytest.fixture(scope="module")
-def block(cache: SlotCache, blocks: BlockFormat) -> bytes:
+def block(cache: SlotState, blocks: BlockFormat) -> bytes:
     return blocks.encode(filled(cache), KEY, TOKENS, SEAL)
 
 
@@ -58,7 +58,7 @@ def resealed(block: bytes, offset: int, value: bytes) -> bytes:
     return bytes(forged)
 
 
-def test_a_block_is_read_back_exactly(cache: SlotCache, blocks: BlockFormat, block: bytes) -> None:
+def test_a_block_is_read_back_exactly(cache: SlotState, blocks: BlockFormat, block: bytes) -> None:
     original, read = filled(cache), blocks.decode(block, KEY, TOKENS, SEAL)
     assert read.seen == LENGTH
     for ours, theirs in zip(original.layers, read.layers, strict=True):
@@ -153,7 +153,7 @@ def test_snappy_that_claims_another_length_is_refused(blocks: BlockFormat, block
         blocks.decode(resealed(block, start, gigabyte), KEY, TOKENS, SEAL)
 
 
-def test_values_that_are_not_numbers_are_refused(cache: SlotCache, blocks: BlockFormat) -> None:
+def test_values_that_are_not_numbers_are_refused(cache: SlotState, blocks: BlockFormat) -> None:
     snapshot = filled(cache)
     snapshot.layers[0][1][0, 3] = torch.nan
     block = blocks.encode(snapshot, KEY, TOKENS, SEAL)
@@ -174,7 +174,7 @@ def test_float_slots_shrink_to_int8_within_half_a_step(dtype: str, seen: int) ->
         assert (ours.float() - theirs.float()).abs().max() <= rounding * 1.01
 
 
-def test_int8_slots_lose_nothing_in_either_form(cache: SlotCache) -> None:
+def test_int8_slots_lose_nothing_in_either_form(cache: SlotState) -> None:
     lossy = BlockFormat(cache, "int8")
     original = filled(cache)
     read = lossy.decode(lossy.encode(original, KEY, TOKENS, SEAL), KEY, TOKENS, SEAL)

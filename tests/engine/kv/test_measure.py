@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avikam.engine.build import slot_cache
+from avikam.engine.build import slot_cache, step_model
 from avikam.engine.kv.measure import KvBench
 from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
 from avikam.model.checkpoint import load_checkpoint
@@ -17,8 +17,9 @@ from tests.engine.kv.redis_server import RedisServer
 @pytest.fixture
 def bench(long_checkpoint: Path) -> KvBench:
     stored = load_checkpoint(long_checkpoint)
-    cache, floats = (slot_cache(stored.config, 1, kind) for kind in ("int8", "bfloat16"))
-    return KvBench(load_model(stored, "int8"), cache, floats)
+    cache, floats = slot_cache(stored.config, 1, "int8"), slot_cache(stored.config, 1, "bfloat16")
+    models = (step_model(stored, "int8", "cpu", cache), load_model(stored, "int8"))
+    return KvBench(models, (cache, floats))
 
 
 def test_figures_cover_every_form_and_both_tiers(bench: KvBench, redis_server: RedisServer) -> None:

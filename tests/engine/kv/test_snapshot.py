@@ -10,25 +10,25 @@ from avikam.engine.build import slot_cache
 from avikam.engine.kv.block import BlockFormat
 from avikam.engine.kv.keys import token_bytes
 from avikam.model.attention.plan import StepPlan
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import Snapshot
 from avikam.model.config import ModelConfig
 from avikam.model.transformer import Avikam1
 from tests.engine.kv.models import small_model
 from tests.model.builders import random_tokens, small_config
 
-LENGTHS = {"int8": 600, "float32": 100, "bfloat16": 100}
+LENGTHS = {"int8": 600, "int8-torch": 200, "float32": 100, "bfloat16": 100}
 KEY, SEAL = bytes(32), b"s" * 32
 
 
 @torch.inference_mode()
-def decode(model: Avikam1, cache: SlotCache, slot: int, position: int, token: int) -> Tensor:
+def decode(model: Avikam1, cache: SlotState, slot: int, position: int, token: int) -> Tensor:
     plan = StepPlan((slot,), (position,))
     cache.begin(plan)
     return model.logits(model(torch.tensor([token]), plan.positions(), cache.attend))
 
 
-@pytest.fixture(scope="module", params=["int8", "float32", "bfloat16"])
+@pytest.fixture(scope="module", params=list(LENGTHS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -41,7 +41,9 @@ def config() -> ModelConfig:
 def test_after_every_prefix_the_next_logits_are_the_same_bits(
     config: ModelConfig, kind: str
 ) -> None:
-    model, cache = small_model(config, kind), slot_cache(config, 2, kind)  # type: ignore[arg-type]
+    weights, _, torch_only = kind.partition("-")
+    model = small_model(config, weights)
+    cache = slot_cache(config, 2, weights, native=not torch_only)  # type: ignore[arg-type]
     blocks = BlockFormat(cache, "exact")
     tokens = random_tokens(config, LENGTHS[kind] + 1)
     for seen, token in enumerate(tokens):
@@ -67,7 +69,7 @@ def test_a_snapshot_is_a_copy(config: ModelConfig) -> None:
 
 
 def test_int8_snapshots_are_a_quarter_of_the_slot(config: ModelConfig) -> None:
-    cache = slot_cache(config, 1, "int8")
+    cache = slot_cache(config, 1, "int8", native=False)
     codes, scales = config.head_dim, 4
     share = (codes + scales) / (4 * codes + scales)
     assert cache.snapshot(0, 640).bytes == pytest.approx(cache.bytes_per_slot() * share)

@@ -1,0 +1,83 @@
+"""Who gets the next free slot: the most urgent first, then every tenant its share, then arrival.
+
+Tenants share by deficit round robin (Shreedhar & Varghese 1995): in each round a tenant may start
+work of one quantum of tokens, and saves up what it could not use. So one that sends many or long
+requests delays itself, not the others.
+
+    priority 0    tenant a   [5][6]        ◄── front: served while its deficit covers the cost
+                  tenant b   [2][7][9]
+    priority 1    tenant a   [1]           waits until nothing more urgent does
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from avikam.engine.sequence import Sequence
+
+QUANTUM = 512  # tokens of cost
+_Entry = tuple[int, Sequence]  # arrival number first: the heap's order
+
+
+@dataclass(slots=True)
+class _Tenant:
+    """One tenant's sequences by arrival, and what it may still start in this round."""
+
+    entries: list[_Entry] = field(default_factory=list)
+    deficit: int = 0
+
+
+class WaitingQueue:
+    """Sequences that wait for a slot."""
+
+    def __init__(self) -> None:
+        self._classes: dict[int, OrderedDict[str, _Tenant]] = {}
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        for tenants in self._classes.values():
+            for tenant in tenants.values():
+                yield from (sequence for _, sequence in tenant.entries)
+
+    def __bool__(self) -> bool:
+        return bool(self._classes)
+
+    def push(self, arrival: int, sequence: Sequence) -> None:
+        """``arrival`` numbers are unique; the lowest of a tenant goes first."""
+        tenants = self._classes.setdefault(sequence.spec.priority, OrderedDict())
+        tenant = tenants.setdefault(sequence.spec.tenant, _Tenant())
+        heapq.heappush(tenant.entries, (arrival, sequence))
+
+    def pop(self) -> Sequence:
+        """The next to run; raises IndexError when nobody waits."""
+        if not self._classes:
+            raise IndexError("nobody waits")
+        tenants = self._classes[min(self._classes)]
+        while True:
+            name, tenant = next(iter(tenants.items()))
+            sequence = tenant.entries[0][1]
+            # Alone, nobody has to be waited for, and nothing is saved up for later company.
+            if len(tenants) == 1 or sequence.cost <= tenant.deficit:
+                tenant.deficit = max(0, tenant.deficit - sequence.cost)
+                self.remove(sequence)
+                return sequence
+            tenant.deficit += QUANTUM
+            tenants.move_to_end(name)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget one sequence, wherever it stands; one that does not wait is ignored."""
+        tenants = self._classes.get(sequence.spec.priority, OrderedDict())
+        tenant = tenants.get(sequence.spec.tenant)
+        if tenant is None:
+            return
+        tenant.entries = [entry for entry in tenant.entries if entry[1] is not sequence]
+        heapq.heapify(tenant.entries)
+        if not tenant.entries:
+            del tenants[sequence.spec.tenant]
+        if not tenants:
+            del self._classes[sequence.spec.priority]
