@@ -52,10 +52,10 @@ def engine(
 
 
 def _measure(folder: Path, weights: str, streams: tuple[int, ...], seconds: float) -> EngineFigures:
-    from avikam.engine.build import slot_cache
+    from avikam.engine.build import slot_cache, step_model
     from avikam.engine.measure import StepBench
     from avikam.model.checkpoint import CheckpointError, load_checkpoint
-    from avikam.model.loading import load_model, resolve_weight_type
+    from avikam.model.loading import resolve_weight_type
 
     try:
         checkpoint = load_checkpoint(folder)
@@ -63,7 +63,8 @@ def _measure(folder: Path, weights: str, streams: tuple[int, ...], seconds: floa
         fail(str(error))
     kind = resolve_weight_type(weights, checkpoint)  # type: ignore[arg-type]
     cache = slot_cache(checkpoint.config, max(streams), kind)
-    return StepBench(load_model(checkpoint, kind), cache, seconds).run(streams)
+    model = step_model(checkpoint, kind, "cpu", cache)
+    return StepBench(model, cache, seconds).run(streams)
 
 
 def _table(figures: EngineFigures) -> str:
@@ -109,7 +110,7 @@ def kv(
 
 
 def _measure_kv(folder: Path, weights: str, tokens: int, redis: str) -> KvFigures:
-    from avikam.engine.build import slot_cache
+    from avikam.engine.build import slot_cache, step_model
     from avikam.engine.kv.measure import KvBench
     from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
     from avikam.model.checkpoint import load_checkpoint
@@ -120,7 +121,8 @@ def _measure_kv(folder: Path, weights: str, tokens: int, redis: str) -> KvFigure
     cache = slot_cache(checkpoint.config, 1, kind)
     floats = slot_cache(checkpoint.config, 1, "bfloat16")
     tier = RedisTier(RedisOptions(redis, prefix="avikam:bench", timeout=1.0)) if redis else None
-    bench = KvBench(load_model(checkpoint, kind), cache, floats)
+    models = (step_model(checkpoint, kind, "cpu", cache), load_model(checkpoint, kind))
+    bench = KvBench(models, (cache, floats))
     return bench.run(tokens or checkpoint.config.max_positions, tier)
 
 
