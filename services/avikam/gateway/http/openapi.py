@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from avikam.gateway.http.errors import ANTHROPIC_PREFIX
+
 if TYPE_CHECKING:
     from avikam.gateway.http.routes import Route
 
@@ -29,19 +31,33 @@ _ERROR = {
         }
     },
 }
+_ANTHROPIC_ERROR = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
+    },
+}
 
 
 def operation(route: Route) -> dict[str, Any]:
     """What FastAPI cannot see of a route that reads its body itself."""
-    content: dict[str, Any] = {"application/json": {"schema": {}}}
+    content: dict[str, Any] = {route.media_type: {"schema": {}}}
     if route.stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     if route.protobuf:
         content["application/x-protobuf"] = {"schema": {"type": "string", "format": "binary"}}
     reply = {"description": route.summary, "content": content}
+    anthropic = route.path.startswith(ANTHROPIC_PREFIX)
+    envelope = "AnthropicError" if anthropic else "Error"
     error = {
-        "description": "An error, in OpenAI's envelope.",
-        "content": {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}},
+        "description": f"An error, in {'Anthropic' if anthropic else 'OpenAI'}'s envelope.",
+        "content": {"application/json": {"schema": {"$ref": _SCHEMAS + envelope}}},
     }
     extra: dict[str, Any] = {"responses": {"200": reply, "4XX": error, "5XX": error}}
     if route.bodies:
@@ -70,6 +86,7 @@ def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
             ref_template=_SCHEMAS + "{model}",
         )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= models.get("$defs", {}) | {"Error": _ERROR}
+        errors = {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
+        schemas |= models.get("$defs", {}) | errors
         app.openapi_schema = schema
     return app.openapi_schema

@@ -29,7 +29,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and method. ``bodies`` are the models it reads; ``stream`` that it may stream."""
+    """One path and method. ``bodies`` are the models it reads; ``stream`` that it may stream;
+    ``media_type`` what it answers with."""
 
     method: str
     path: str
@@ -37,6 +38,7 @@ class Route:
     bodies: tuple[type[BaseModel], ...] = ()
     stream: bool = False
     protobuf: bool = False
+    media_type: str = "application/json"
 
     @property
     def summary(self) -> str:
