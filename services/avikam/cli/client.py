@@ -88,8 +88,7 @@ class Client:
             with self._http.stream("POST", path, json=asked) as response:
                 if response.is_error:
                     raise ClientError(_reason(response))
-                for event in _events(response.iter_lines()):
-                    text = _absorb(event, answer)
+                for text in read_events(response.iter_lines(), answer):
                     answer.total_seconds = time.monotonic() - started
                     if text:
                         answer.first_seconds = answer.first_seconds or answer.total_seconds
@@ -97,6 +96,19 @@ class Client:
                         yield text
         except httpx.HTTPError as error:
             raise ClientError(f"{self._http.base_url}: {error}") from error
+
+
+def read_events(lines: Iterator[str], answer: Answer) -> Iterator[str]:
+    """Text of each event of a stream, empty for some; the rest goes into ``answer``.
+
+    Raises :class:`ClientError` for an error event, for an end that is none, and for what is no
+    event of ours at all.
+    """
+    try:
+        for event in _events(lines):
+            yield _absorb(event, answer)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ClientError("the answer is no event stream of an Avikam gateway") from error
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

@@ -98,8 +98,13 @@ class AdapterStore:
                 403, "this worker has no adapter root; set `adapters`", "no_adapter_root"
             )
         root = self._root.resolve()
-        folder = (root / path).resolve()
-        if not folder.is_relative_to(root) or not folder.is_dir():
+        try:
+            folder = (root / path).resolve()
+            inside = folder.is_relative_to(root) and folder.is_dir()
+        except (OSError, ValueError):
+            # Too long for a path, or with a null byte.
+            inside = False
+        if not inside:
             raise invalid("lora_path names no folder inside the adapter root", "lora_path")
         return folder
 
