@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from avikam.engine import fake_text
@@ -81,15 +81,16 @@ class Drill:
     # Part of the quick set that runs as tests.
     quick: bool = False
 
-    async def run(self, pace: float = 1.0, rate: float | None = None) -> Figures:
-        """Inject it; ``pace`` below 1 shortens the waits, ``rate`` replaces the arrivals/s."""
+    async def run(self, pace: float = 1.0, workers: int = 100) -> Figures:
+        """Inject it; ``pace`` below 1 shortens the waits, ``workers`` bounds the cluster."""
         if self.layout is None:
             stage = Stage(LocalCluster.__new__(LocalCluster), Load(()), pace)
             await self.inject(stage)
             return stage.figures
-        async with running(self.layout) as cluster:
+        layout = replace(self.layout, workers=min(self.layout.workers, workers))
+        async with running(layout) as cluster:
             urls = [gateway.url for gateway in cluster.gateways]
-            load = Load(urls, rate=rate or self.rate, tokens=self.tokens, **self.load)  # type: ignore[arg-type]
+            load = Load(urls, rate=self.rate, tokens=self.tokens, **self.load)  # type: ignore[arg-type]
             stage = Stage(cluster, load, pace)
             return await self._run_on(stage)
 

@@ -105,7 +105,7 @@ async def cutting_cluster() -> AsyncIterator[RunningGateway]:
 
     def build(settings: WorkerSettings) -> Engine:
         real = settings.model_copy(update={"engine": "real", "threads": 1})
-        return CuttingEngine(build_engine(real), cut)  # type: ignore[return-value]
+        return CuttingEngine(build_engine(real), cut)
 
     async with (
         running_worker(build) as first,
