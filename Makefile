@@ -11,8 +11,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+comma := ,
 
-.PHONY: help serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
+.PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
 	loadtest-1000 faults \
 	constraints clean
 
@@ -41,8 +42,15 @@ format: $(VENV)/.dev ## Repair style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Measure this machine
-	@$(BIN)/avikam bench engine $(ARGS)
+bench: $(VENV)/.dev ## Measure the CPU engine, beside llama.cpp and transformers where they are
+	@$(BIN)/python -m benchmarks.engine $(ARGS)
+
+bench-peers: $(VENV)/.dev ## Install what make bench compares with (llama.cpp is compiled)
+	$(call install,dev$(comma)bench)
+
+test-long: $(VENV)/.dev ## Run the engine's random tests at full length: 10,000 seeds, 200 requests
+	@AVIKAM_TEST_FULL=1 $(BIN)/python -m pytest tests/engine/test_machine.py \
+		tests/engine/kv/test_invariance.py $(ARGS)
 
 eval: $(VENV)/.dev ## Measure the embedded model on the corpus in DATA=folder
 	@$(BIN)/avikam eval --data "$(DATA)" --out runs/eval $(ARGS)

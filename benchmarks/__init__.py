@@ -1,0 +1,1 @@
+"""Avikam beside its peers on this machine; ``make bench`` runs it."""
