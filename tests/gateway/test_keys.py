@@ -21,7 +21,7 @@ from avikam.gateway.server import StartError
 from tests.gateway.harness import RunningGateway, gateway_at, serving
 from tests.worker.harness import eventually
 
-OPEN = {"/livez", "/readyz", "/health"}
+OPEN = {"/livez", "/readyz", "/health", "/health/live", "/health/ready"}
 
 
 def make_key(key_id: str, *scopes: Scope, tenant: str = "acme") -> tuple[str, Key]:
@@ -145,6 +145,9 @@ async def test_a_key_in_bytes_that_are_no_text_is_refused(gateway: RunningGatewa
         ("prometheus", "/metrics", 200),
         ("prometheus", "/version", 403),
         ("prometheus", "/docs", 403),
+        ("alice", "/v1/load_lora_adapter", 403),
+        ("prometheus", "/v1/unload_lora_adapter", 403),
+        ("root", "/v1/load_lora_adapter", 405),
         ("root", "/metrics", 200),
         ("root", "/version", 200),
     ],

@@ -20,6 +20,7 @@ from avikam.gateway.access.checkpoint import Checkpoint
 from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.access.live_keys import LiveKeys
 from avikam.gateway.admission.admission import Admission, AdmissionLimits
+from avikam.gateway.api.adapters import AdapterRoutes, LoadAdapterBody, UnloadAdapterBody
 from avikam.gateway.api.chat import ChatBody
 from avikam.gateway.api.completions import CompletionBody
 from avikam.gateway.api.door import Door
@@ -61,7 +62,7 @@ from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
 
 # Probes are never shed, and their successes are not worth a log line.
-PROBES = frozenset({"/livez", "/readyz", "/health"})
+PROBES = frozenset({"/livez", "/readyz", "/health", "/health/live", "/health/ready"})
 
 
 class Gateway:
@@ -150,6 +151,7 @@ class Gateway:
         generate = GenerateRoutes(self.door)
         openai = OpenAIRoutes(self.door, self.tokenizing)
         messages = MessagesRoutes(self.door, self.tokenizing)
+        adapters = AdapterRoutes(self.door, self.pool)
         models = ModelRoutes(self.pool, self.catalog, __version__)
         tokenizer = TokenizerRoutes(self.door, self.tokenizing, self.pool)
         operations = OperationRoutes(
@@ -164,7 +166,9 @@ class Gateway:
             Route("POST", "/v1/responses", openai.responses, (ResponsesBody,), stream=True),
             Route("POST", "/v1/messages", messages.messages, (MessagesBody,), stream=True),
             Route("POST", "/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
-            Route("GET", "/v1/models", models.list_models),
+            Route("POST", "/v1/load_lora_adapter", adapters.load, (LoadAdapterBody,)),
+            Route("POST", "/v1/unload_lora_adapter", adapters.unload, (UnloadAdapterBody,)),
+            Route("GET", "/v1/models", models.list_models, protobuf=True),
             Route("GET", "/v1/models/{model:path}", models.get_model),
             Route("POST", "/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),
             Route("POST", "/detokenize", tokenizer.detokenize, (DetokenizeBody,)),
@@ -174,6 +178,8 @@ class Gateway:
             Route("GET", "/livez", operations.livez),
             Route("GET", "/readyz", operations.readyz),
             Route("GET", "/health", operations.readyz),
+            Route("GET", "/health/live", operations.livez),
+            Route("GET", "/health/ready", operations.readyz),
             Route("POST", "/", generate.root, (TgiBody,), stream=True),
         ]
         if self.settings.metrics_port is None:

@@ -9,7 +9,7 @@ from avikam.gateway.app import Gateway
 from avikam.gateway.generation import Generation
 from avikam.gateway.grpc_door import Context, current_call
 from avikam.gateway.idempotency.answers import Produce, Twice, checked_key, fingerprint
-from avikam.gateway.messages import MessageWriter
+from avikam.gateway.messages import MessageWriter, listing
 from avikam.protocol.requests import from_message
 from avikam.v1 import inference_pb2, inference_pb2_grpc
 
@@ -73,11 +73,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def ListModels(  # noqa: N802
         self, request: inference_pb2.ListModelsRequest, context: Context
     ) -> inference_pb2.ListModelsResponse:
-        pool = self._gateway.pool
-        return inference_pb2.ListModelsResponse(
-            models=[model for _, model in sorted(pool.models.items())],
-            adapters=[adapter for _, adapter in sorted(pool.adapters.items())],
-        )
+        return listing(self._gateway.pool)
 
     async def _messages(
         self, generation: Generation

@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.workers.pool import Pool
 from avikam.protocol.errors import ApiError
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2
+
+
+def listing(pool: Pool) -> inference_pb2.ListModelsResponse:
+    """What the ready workers have."""
+    return inference_pb2.ListModelsResponse(
+        models=[model for _, model in sorted(pool.models.items())],
+        adapters=[adapter for _, adapter in sorted(pool.adapters.items())],
+    )
 
 
 class MessageWriter:

@@ -2,8 +2,9 @@
 
 What has work done (POST) counts against the limits of its account; looking at things does not.
 
-/livez /readyz /health     open
+/livez /readyz /health*    open
 /metrics                   scope metrics
+/v1/(un)load_lora_adapter  scope admin
 everything else            scope infer, also paths that do not exist
 """
 
@@ -14,6 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from avikam.gateway.access import keys
 from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.http.call import call_of
+
+_SCOPES: dict[str, keys.Scope] = {
+    "/metrics": "metrics",
+    "/v1/load_lora_adapter": "admin",
+    "/v1/unload_lora_adapter": "admin",
+}
 
 
 class Checkpoint:
@@ -42,4 +49,4 @@ class Checkpoint:
 
 def needed_scope(path: str) -> keys.Scope:
     """What a key must be allowed to ask for this path."""
-    return "metrics" if path == "/metrics" else "infer"
+    return _SCOPES.get(path, "infer")

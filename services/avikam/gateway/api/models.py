@@ -7,6 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from avikam.gateway.api.protobuf import accepts_protobuf
+from avikam.gateway.http.body import PROTOBUF
+from avikam.gateway.messages import listing
 from avikam.gateway.workers.catalog import Catalog, unknown_model
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.limits import LIMITS
@@ -23,6 +26,8 @@ class ModelRoutes:
 
     async def list_models(self, request: Request) -> Response:
         """Models and adapters."""
+        if accepts_protobuf(request):
+            return Response(listing(self._pool).SerializeToString(), media_type=PROTOBUF)
         return JSONResponse({"object": "list", "data": list(self._cards().values())})
 
     async def get_model(self, request: Request) -> Response:

@@ -1,0 +1,126 @@
+"""``/v1/load_lora_adapter`` and ``/v1/unload_lora_adapter``: vLLM's routes, for every worker.
+
+all workers did it                 200, with each worker
+every worker refused, in one way   that refusal: an unknown folder, a damaged file
+anything else                      502 with each worker's outcome; asking again does the rest
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+from pydantic import ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from avikam.gateway.api.door import Door
+from avikam.gateway.api.fields import StrictBody
+from avikam.gateway.api.json_body import validate
+from avikam.gateway.resilience.failures import no_worker_ready, upstream_unavailable
+from avikam.gateway.workers.pool import Pool
+from avikam.gateway.workers.worker import Worker
+from avikam.protocol.errors import ApiError
+from avikam.protocol.rpc_errors import Trailers, from_trailers
+from avikam.v1 import worker_pb2
+
+# Weights are read from a disk that may be slow.
+_SECONDS = 120.0
+
+
+class LoadAdapterBody(StrictBody):
+    """What to load, from the workers' adapter folder."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    lora_name: str = Field(min_length=1, max_length=128)
+    lora_path: str = Field(min_length=1, max_length=1024, description="Folder below the root.")
+
+
+class UnloadAdapterBody(StrictBody):
+    """What to unload."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    lora_name: str = Field(min_length=1, max_length=128)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    worker: str
+    digest: str = ""
+    error: ApiError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        if self.error is None:
+            return {"worker": self.worker, "ok": True}
+        return {"worker": self.worker, "ok": False, **self.error.envelope()}
+
+
+class AdapterRoutes:
+    """Endpoints of administrators."""
+
+    def __init__(self, door: Door, pool: Pool) -> None:
+        self._door = door
+        self._pool = pool
+
+    async def load(self, request: Request) -> Response:
+        """Load a LoRA adapter on every worker."""
+        body = validate(LoadAdapterBody, await self._door.read_object(request))
+        message = worker_pb2.LoadAdapterRequest(name=body.lora_name, path=body.lora_path)
+
+        async def call(worker: Worker) -> str:
+            reply = await worker.stub.LoadAdapter(message, timeout=_SECONDS)
+            digest: str = reply.adapter.digest
+            return digest
+
+        return await self._everywhere(body.lora_name, call)
+
+    async def unload(self, request: Request) -> Response:
+        """Unload a LoRA adapter on every worker."""
+        body = validate(UnloadAdapterBody, await self._door.read_object(request))
+        message = worker_pb2.UnloadAdapterRequest(name=body.lora_name)
+
+        async def call(worker: Worker) -> str:
+            await worker.stub.UnloadAdapter(message, timeout=_SECONDS)
+            return ""
+
+        return await self._everywhere(body.lora_name, call)
+
+    async def _everywhere(self, name: str, call: Callable[[Worker], Awaitable[str]]) -> Response:
+        outcomes = await asyncio.gather(*(_outcome(worker, call) for worker in self._pool))
+        if not outcomes:
+            raise no_worker_ready()
+        failed = [outcome for outcome in outcomes if outcome.error is not None]
+        if not failed:
+            digests = sorted({outcome.digest for outcome in outcomes} - {""})
+            reply = {"id": name, "object": "adapter", "digests": digests}
+            return JSONResponse(reply | {"workers": [one.as_json() for one in outcomes]})
+        refusal = failed[0].error
+        same = refusal is not None and all(one.error == refusal for one in failed)
+        if refusal is not None and same and len(failed) == len(outcomes):
+            raise refusal
+        return _partly(outcomes, len(failed))
+
+
+async def _outcome(worker: Worker, call: Callable[[Worker], Awaitable[str]]) -> _Outcome:
+    name = worker.status.worker_id if worker.status is not None else worker.address
+    try:
+        return _Outcome(name, await call(worker))
+    except grpc.aio.AioRpcError as error:
+        metadata = cast("Trailers", error.trailing_metadata() or ())
+        meant = from_trailers(error.details() or "", metadata)
+        return _Outcome(name, error=meant or upstream_unavailable())
+
+
+def _partly(outcomes: list[_Outcome], failed: int) -> Response:
+    error = ApiError(
+        502,
+        f"{failed} of {len(outcomes)} workers failed; send it again for those.",
+        "adapter_incomplete",
+    )
+    workers = [outcome.as_json() for outcome in outcomes]
+    return JSONResponse({**error.envelope(), "workers": workers}, error.status)
