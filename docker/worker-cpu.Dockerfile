@@ -12,6 +12,11 @@ COPY models ./models
 RUN python -m venv /opt/avikam \
     && PIP_CONSTRAINT=constraints.txt PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" \
        /opt/avikam/bin/pip install --no-cache-dir --no-compile '.[worker]'
+# The native int8 step, for every kind of x86-64: the final image has no compiler.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/* \
+    && /opt/avikam/bin/python -m avikam.model.native.build
 
 # What is inside, as CycloneDX: docker build --target sbom --output . -f docker/worker-cpu.Dockerfile .
 FROM build AS inventory

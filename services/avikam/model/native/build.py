@@ -14,6 +14,7 @@ import platform
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -54,14 +55,18 @@ def library_file() -> Path:
 
 def _level() -> tuple[str, ...]:
     """Compiler flags for what this processor can do."""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        here = f"{platform.system()} on {platform.machine()}"
-        raise NativeUnavailableError(f"it is written for Linux on x86-64, this is {here}")
+    _check_platform()
     flags = _processor_flags()
     for needed, level in _LEVELS:
         if needed <= flags:
             return level
     raise NativeUnavailableError("the processor lacks AVX2")
+
+
+def _check_platform() -> None:
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        here = f"{platform.system()} on {platform.machine()}"
+        raise NativeUnavailableError(f"it is written for Linux on x86-64, this is {here}")
 
 
 def _processor_flags() -> set[str]:
@@ -122,6 +127,11 @@ def _compiler() -> str:
 
 def main() -> None:
     """Compile beside this file, once for every kind of processor that the library knows."""
+    try:
+        _check_platform()
+    except NativeUnavailableError as problem:
+        sys.stderr.write(f"not built: {problem}\n")
+        return
     for _, level in _LEVELS:
         _compile(level, _FOLDER / f"step-{_digest(level)}.so")
 
