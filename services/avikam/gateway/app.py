@@ -55,6 +55,7 @@ from avikam.gateway.routing.policies import POLICIES
 from avikam.gateway.sequence_runner import SequenceRunner
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.shared_state.link import RedisLink
+from avikam.gateway.shared_state.registry import Registry
 from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.channel import channel_opener
 from avikam.gateway.workers.discovery import Discovery
@@ -88,7 +89,13 @@ class Gateway:
         )
         self.admission = Admission(lambda: self.pool.room, _admission_limits(settings), clock)
         self.budget = RetryBudget(clock, settings.retry_budget)
-        self._discovery = Discovery(self.pool, settings.workers, settings.discovery_seconds, rng)
+        self._discovery = Discovery(
+            self.pool,
+            settings.workers,
+            settings.discovery_seconds,
+            rng,
+            Registry(self.redis) if self.redis is not None else None,
+        )
         self._watchdog = Watchdog(clock, settings.heartbeat_seconds)
         catalog = Catalog(
             self.pool, clock, settings.first_worker_seconds, settings.lenient_model_name

@@ -40,10 +40,12 @@ class GatewaySettings(Settings):
     workers: Addresses = Field(
         default=("127.0.0.1:50051",),
         description="Workers as host:port, separated by commas; dns:NAME:PORT takes every address "
-        "of a name.",
+        "of a name, registry every worker that announced itself in redis.",
     )
     discovery_seconds: float = Field(
-        default=2.0, gt=0, description="How often DNS names of workers are looked up."
+        default=2.0,
+        gt=0,
+        description="How often DNS names and the registry of workers are looked up.",
     )
     routing: Literal["affinity", "least_cost", "round_robin", "power_of_two"] = Field(
         default="affinity", description="How a worker is chosen."

@@ -31,6 +31,7 @@ from avikam.worker.engines import build_engine, in_thread
 from avikam.worker.errors import ErrorInterceptor
 from avikam.worker.health import HEALTH_SERVICE, WORKER_SERVICE, Health
 from avikam.worker.metrics import MetricsServer, WorkerMetrics
+from avikam.worker.registration import Registration, reachable_address
 from avikam.worker.service import WorkerService
 from avikam.worker.settings import WorkerSettings
 from avikam.worker.status import StatusBoard, WorkerState
@@ -85,6 +86,7 @@ class WorkerServer:
         self._build = build
         self._metrics_server: MetricsServer | None = None
         self._pulse: asyncio.Task[None] | None = None
+        self._registering: asyncio.Task[None] | None = None
         self._beat_at = time.monotonic()
 
     @property
@@ -117,6 +119,7 @@ class WorkerServer:
         self.metrics.watch_engine(engine.model, engine.stats)
         self.board.ready(engine)
         await self._health.follow()
+        self._register()
 
     async def drain(self) -> None:
         """Be unready, accept on a while, let streams finish, hand over the rest."""
@@ -145,7 +148,18 @@ class WorkerServer:
         if self.board.engine is not None:
             await asyncio.to_thread(self.board.engine.close)
 
+    def _register(self) -> None:
+        url = self.settings.registry
+        if url is not None:
+            given = self.settings.registry_address
+            address = given or reachable_address(self.settings.host, self.port)
+            registration = Registration(url.get_secret_value(), address)
+            self._registering = asyncio.create_task(registration.run())
+
     async def _leave(self) -> None:
+        if self._registering is not None:
+            self._registering.cancel()
+            await asyncio.gather(self._registering, return_exceptions=True)
         self.board.drain()
         await self._health.follow()
 

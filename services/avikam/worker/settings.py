@@ -123,6 +123,13 @@ class WorkerSettings(Settings):
         gt=0,
         description="After this long without an engine step while work waits, health fails.",
     )
+    registry: SecretStr | None = Field(
+        default=None,
+        description="URL of a Redis where gateways find this worker, e.g. redis://host:6379.",
+    )
+    registry_address: str = Field(
+        default="", description="Address to register, host:port; by default where it listens."
+    )
     worker_id: str = Field(
         default="", description="Name in status, metrics and logs; host name and port by default."
     )

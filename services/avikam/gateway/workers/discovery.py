@@ -1,7 +1,8 @@
-"""Where workers are: a fixed list, and names whose every address is a worker.
+"""Where workers are: a fixed list, names whose every address is a worker, a list in Redis.
 
 127.0.0.1:50051               one worker
 dns:avikam-worker:50051       every address of the name (a headless Kubernetes service)
+registry                      every worker that announced itself in the gateways' Redis
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import random
 import socket
 from collections.abc import Sequence
 
+from avikam.gateway.shared_state.registry import Registry
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.status_watch import StatusWatch
 
 _log = logging.getLogger(__name__)
 
 _DNS = "dns:"
+_REGISTRY = "registry"
 
 
 class AddressError(ValueError):
@@ -40,9 +43,18 @@ class Discovery:
     """
 
     def __init__(
-        self, pool: Pool, addresses: Sequence[str], seconds: float, rng: random.Random
+        self,
+        pool: Pool,
+        addresses: Sequence[str],
+        seconds: float,
+        rng: random.Random,
+        registry: Registry | None = None,
     ) -> None:
         self._pool = pool
+        self._registry = registry if _REGISTRY in addresses else None
+        if _REGISTRY in addresses and registry is None:
+            raise AddressError("workers from the registry need the setting redis")
+        addresses = [address for address in addresses if address != _REGISTRY]
         self._fixed = [a for a in addresses if not a.startswith(_DNS)]
         self._names = [split_address(a.removeprefix(_DNS)) for a in addresses if a.startswith(_DNS)]
         for address in self._fixed:
@@ -54,10 +66,12 @@ class Discovery:
 
     async def run(self) -> None:
         """Until cancelled; a fixed list needs no second look."""
+        moves = bool(self._names or self._registry)
         try:
             while True:
-                self._update(set(self._fixed) | await self._resolve())
-                await asyncio.sleep(self._seconds if self._names else 3600)
+                found = await self._resolve() | await self._registered()
+                self._update(set(self._fixed) | found)
+                await asyncio.sleep(self._seconds if moves else 3600)
         finally:
             await self._close()
 
@@ -73,6 +87,16 @@ class Discovery:
                 return set(self._watches)
             found |= {_join(str(answer[4][0]), port) for answer in answers}
         return found
+
+    async def _registered(self) -> set[str]:
+        """What the registry lists. Redis may fail and forget: members that answer stay."""
+        if self._registry is None:
+            return set()
+        listed = await self._registry.addresses()
+        if listed is None:
+            return set(self._watches)
+        answering = {worker.address for worker in self._pool if worker.ready}
+        return answering | {address for address in listed if _is_address(address)}
 
     def _update(self, wanted: set[str]) -> None:
         for address in set(self._watches) - wanted:
@@ -101,6 +125,16 @@ class Discovery:
         await asyncio.gather(*tasks, return_exceptions=True)
         for worker in self._pool:
             await worker.close()
+
+
+def _is_address(text: str) -> bool:
+    """Whether what somebody wrote into the registry can be an address."""
+    try:
+        split_address(text)
+    except AddressError:
+        _log.warning("the registry lists what is no address")
+        return False
+    return True
 
 
 def _join(host: str, port: int) -> str:

@@ -1,0 +1,17 @@
+"""The workers that announced themselves in the Redis of the gateways."""
+
+from __future__ import annotations
+
+from avikam.gateway.shared_state.link import RedisLink
+from avikam.protocol.worker_registry import listed
+
+
+class Registry:
+    """Reads the list; see :mod:`avikam.protocol.worker_registry`."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def addresses(self) -> set[str] | None:
+        """What is listed now; None when Redis does not say."""
+        return await self._link.ask(lambda: listed(self._link.client))
