@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -19,18 +20,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = "ttft=20ms,tpot=0ms"
+WARM_UP = 5
 
 
 @contextlib.contextmanager
-def cluster(workers: int, *options: str) -> Iterator[str]:
-    """The address of a gateway with ready workers; ``options`` are further flags."""
+def cluster(workers: int, *options: str) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a gateway with ready workers, and the process that holds them all.
+
+    ``options`` are further flags.
+    """
     command = [sys.executable, "-m", "avikam", "serve", "--engine", "fake", "--plan", PLAN]
     command += ["--workers", str(workers), "--http-port", "0", *options]
     with subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True) as process:
         try:
-            yield _address(process)
+            yield _address(process), psutil.Process(process.pid)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=60)
@@ -51,7 +58,8 @@ def load(address: str, rate: float, seconds: int, report: Path, p99: float) -> i
         "locustfile": ROOT / "loadtests" / "open_model.py",
         "host": address,
         "users": 1,
-        "run-time": f"{seconds}s",
+        "run-time": f"{WARM_UP + seconds}s",
+        "warm-up": WARM_UP,
         "rate": rate,
         "max-p99": p99,
         "min-rate": 0.95 * rate,
@@ -63,6 +71,17 @@ def load(address: str, rate: float, seconds: int, report: Path, p99: float) -> i
     return subprocess.run(command, check=False, env=environment).returncode
 
 
+def spent(process: psutil.Process) -> dict[str, float]:
+    """CPU seconds of a cluster's services and of the programs that have ended here."""
+    seconds: dict[str, float] = {}
+    for child in process.children():
+        service = next(word for word in child.cmdline() if word in ("gateway", "worker"))
+        times = child.cpu_times()
+        seconds[service] = seconds.get(service, 0.0) + times.user + times.system
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds | {"locust": ended.ru_utime + ended.ru_stime}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=1000, help="arrivals per second")
@@ -72,8 +91,13 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=ROOT / "build" / "loadtest" / "report.html")
     asked = parser.parse_args()
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}", flush=True)
-    with cluster(asked.workers) as address:
+    with cluster(asked.workers) as (address, process):
+        before = spent(process)
         verdict = load(address, asked.rate, asked.seconds, asked.report, asked.max_p99)
+        after = spent(process)
+    for name, seconds in after.items():
+        cores = (seconds - before[name]) / (WARM_UP + asked.seconds)
+        print(f"{name:8} {cores:.2f} cores")
     print(f"report: {asked.report}")
     return verdict
 

@@ -64,7 +64,7 @@ def test_every_protocol_is_asked_without_a_failure(serve: ServeProcess, tmp_path
 
 def test_the_exit_status_is_the_verdict(serve: ServeProcess) -> None:
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
-    open_model = ("open_model.py", serve.url, "--users=1", "--rate=40")
+    open_model = ("open_model.py", serve.url, "--users=1", "--rate=40", "--warm-up=0")
     runs = {
         "": locust(*open_model, "--min-rate=0.1"),
         "99 % of the requests took up to": locust(*open_model, "--max-p99=0.001"),
