@@ -32,6 +32,7 @@ class Lines:
         self.ends: dict[int, worker_pb2.LineEnd] = {}
         self.messages = 0
         self.largest = 0
+        self.closing = False
         self._call = worker.stub.Exchange()
 
     async def start(self, line: int, timeout_ms: int = 0, **request: Any) -> None:
@@ -64,6 +65,8 @@ class Lines:
         message = await self._call.read()
         assert isinstance(message, worker_pb2.ExchangeResponse), "the call ended too early"
         self.messages += 1
+        self.closing = message.closing
+        await self._call.write(worker_pb2.ExchangeRequest(read=1))
         self.largest = max(self.largest, message.ByteSize())
         for news in message.news:
             if news.HasField("end"):
@@ -72,9 +75,9 @@ class Lines:
                 self.answers.setdefault(news.line, Answer()).frames.append(news.frame)
 
     async def rest(self) -> None:
-        """Read to the end of the call; raises its ``AioRpcError``."""
-        while isinstance(await self._call.read(), worker_pb2.ExchangeResponse):
-            pass
+        """Read until the worker says that it closes."""
+        while not self.closing:
+            await self.read()
 
     def hang_up(self) -> None:
         """Be gone."""
@@ -206,6 +209,7 @@ async def test_a_closing_worker_ends_the_call_after_its_last_words() -> None:
         stopping = asyncio.create_task(worker.server.stop())
         await lines.until(1)
         await lines.rest()
+        lines.hang_up()
         await stopping
 
     assert lines.ends[1].code == "migrate"
@@ -229,6 +233,19 @@ async def test_a_held_line_waits_joined_while_others_go_on() -> None:
     assert len(answer.tokens) == len([p for f in answer.frames for p in f.logprobs]) == 400
     # What was held comes as one frame, behind the one that was being written when the hold came.
     assert len(answer.frames) <= before + 2
+
+
+async def test_a_gateway_that_reads_late_gets_joined_frames_and_none_is_lost() -> None:
+    async with exchange(plan="tpot=1ms", slots=8) as (worker, lines):
+        for line in range(1, 9):
+            await lines.start(line, max_tokens=400, seed=line)
+        await eventually(lambda: worker.engine.stats().slots_used > 0)
+        await eventually(lambda: not worker.engine.stats().slots_used)
+        # Nothing was read so far: four messages may have left, and the rest waits.
+        await lines.until(*range(1, 9))
+
+    assert all(len(answer.tokens) == 400 for answer in lines.answers.values())
+    assert lines.messages < 20
 
 
 async def test_a_line_in_use_is_refused_and_an_idle_hold_is_ignored() -> None:

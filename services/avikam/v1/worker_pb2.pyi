@@ -22,16 +22,18 @@ WORKER_STATE_DRAINING: WorkerState
 WORKER_STATE_FAILED: WorkerState
 
 class ExchangeRequest(_message.Message):
-    __slots__ = ("start", "cancel", "hold", "resume")
+    __slots__ = ("start", "cancel", "hold", "resume", "read")
     START_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     HOLD_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    READ_FIELD_NUMBER: _ClassVar[int]
     start: _containers.RepeatedCompositeFieldContainer[StartSequence]
     cancel: _containers.RepeatedScalarFieldContainer[int]
     hold: _containers.RepeatedScalarFieldContainer[int]
     resume: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, start: _Optional[_Iterable[_Union[StartSequence, _Mapping]]] = ..., cancel: _Optional[_Iterable[int]] = ..., hold: _Optional[_Iterable[int]] = ..., resume: _Optional[_Iterable[int]] = ...) -> None: ...
+    read: int
+    def __init__(self, start: _Optional[_Iterable[_Union[StartSequence, _Mapping]]] = ..., cancel: _Optional[_Iterable[int]] = ..., hold: _Optional[_Iterable[int]] = ..., resume: _Optional[_Iterable[int]] = ..., read: _Optional[int] = ...) -> None: ...
 
 class StartSequence(_message.Message):
     __slots__ = ("line", "sequence", "timeout_ms")
@@ -44,10 +46,12 @@ class StartSequence(_message.Message):
     def __init__(self, line: _Optional[int] = ..., sequence: _Optional[_Union[SequenceRequest, _Mapping]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class ExchangeResponse(_message.Message):
-    __slots__ = ("news",)
+    __slots__ = ("news", "closing")
     NEWS_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
     news: _containers.RepeatedCompositeFieldContainer[LineNews]
-    def __init__(self, news: _Optional[_Iterable[_Union[LineNews, _Mapping]]] = ...) -> None: ...
+    closing: bool
+    def __init__(self, news: _Optional[_Iterable[_Union[LineNews, _Mapping]]] = ..., closing: _Optional[bool] = ...) -> None: ...
 
 class LineNews(_message.Message):
     __slots__ = ("line", "frame", "end")

@@ -6,7 +6,9 @@ hold ───► its frames wait                           │
 other lines ────────────────────────────────────────┘
 
 While a message is being written, the next one fills: the busier the worker, the fewer messages per
-frame. When the gateway is gone, all its lines end.
+frame. A gateway that falls behind is sent no more than a few messages that it has not read: what
+comes meanwhile is joined, line by line, so that its tokens are late together and not ever later.
+When the gateway is gone, all its lines end.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Exchange:
             await asyncio.wait((reading, writing, closed), return_when=asyncio.FIRST_COMPLETED)
             await self._end_lines()
             if closed.done():
-                await self._outbox.wait_empty()
+                self._outbox.close()
+                # Ended by the gateway; the server's own patience bounds this.
+                await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (reading, writing, closed):
                 task.cancel()
@@ -62,6 +66,7 @@ class Exchange:
                 if number in self._tasks:
                     self._tasks[number].cancel()
             self._hold(message)
+            self._outbox.receipt(message.read)
 
     def _hold(self, message: worker_pb2.ExchangeRequest) -> None:
         for number in message.hold:

@@ -9,8 +9,8 @@ from avikam.v1 import worker_pb2
 
 # Bytes after which a message is full: one takes about a millisecond to encode.
 _FULL = 256 * 1024
-# Messages that may wait for a gateway that does not read, before lines must.
-_MOST_WAITING = 8
+# Messages that may be on their way: sent, and not known to have been read.
+_WINDOW = 4
 # What a frame is taken to have where counting is not worth its cost.
 _PLAIN = 96
 
@@ -22,13 +22,13 @@ class Outbox:
         self._messages: deque[worker_pb2.ExchangeResponse] = deque()
         self._size = 0
         self._filled = asyncio.Event()
-        self._taken = asyncio.Event()
-        self._writing = False
+        self._read = asyncio.Event()
+        self._unread = 0
 
     @property
     def full(self) -> bool:
-        """Whether lines must wait before they add more."""
-        return len(self._messages) > _MOST_WAITING
+        """Whether lines must wait before they add more: nothing they add would leave now."""
+        return self._unread >= _WINDOW
 
     def frame(self, line: int, frame: worker_pb2.SequenceFrame) -> None:
         """Add a line's frame."""
@@ -43,28 +43,31 @@ class Outbox:
 
     async def take(self) -> worker_pb2.ExchangeResponse:
         """The next message, which the caller writes before it takes another one."""
-        self._writing = False
         if not self._messages:
-            self._taken.set()
             self._filled.clear()
             await self._filled.wait()
-        self._writing = True
-        self._taken.set()
+        while self.full:
+            self._read.clear()
+            await self._read.wait()
+        self._unread += 1
         return self._messages.popleft()
+
+    def close(self) -> None:
+        """Add the last message."""
+        self._messages.append(worker_pb2.ExchangeResponse(closing=True))
+        self._filled.set()
+
+    def receipt(self, count: int) -> None:
+        """The gateway has read so many messages more."""
+        if count:
+            self._unread = max(self._unread - count, 0)
+            self._read.set()
 
     async def wait_room(self) -> None:
         """Until lines may add more."""
         while self.full:
-            await self._next_take()
-
-    async def wait_empty(self) -> None:
-        """Until everything has been written."""
-        while self._messages or self._writing:
-            await self._next_take()
-
-    async def _next_take(self) -> None:
-        self._taken.clear()
-        await self._taken.wait()
+            self._read.clear()
+            await self._read.wait()
 
     def _news(self, line: int) -> worker_pb2.LineNews:
         if not self._messages or self._size > _FULL:

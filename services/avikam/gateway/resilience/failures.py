@@ -35,16 +35,23 @@ class AttemptError(Exception):
     """One try of one sequence on one worker came to nothing.
 
     ``error`` is what the client gets if no other try does better; ``silent`` is whether the
-    worker's engine gave no sign of life, which says more than a broken connection.
+    worker's engine gave no sign of life, which says more than a broken connection. ``fatal`` is
+    whether the worker may have died of it: it knew the sequence, and then was gone.
     """
 
     def __init__(
-        self, kind: Kind, reason: str, error: ApiError | None = None, silent: bool = False
+        self,
+        kind: Kind,
+        reason: str,
+        error: ApiError | None = None,
+        silent: bool = False,
+        fatal: bool = False,
     ) -> None:
         super().__init__(f"{kind.value}: {reason}")
         self.kind = kind
         self.error = error or upstream_unavailable()
         self.silent = silent
+        self.fatal = fatal or silent
 
 
 def upstream_unavailable() -> ApiError:
@@ -91,6 +98,7 @@ def deadline_exceeded() -> ApiError:
 
 
 _ROW_FAILED = "numerical_error"
+_QUARANTINED = "request_quarantined"
 
 
 def row_failed() -> ApiError:
@@ -98,10 +106,19 @@ def row_failed() -> ApiError:
     return ApiError(500, "The model produced no usable numbers for this request.", _ROW_FAILED)
 
 
+def request_quarantined() -> ApiError:
+    """500: the request, not the service, is what fails; sending it again does not help."""
+    return ApiError(
+        500,
+        "Workers died while they computed this request; it is refused for ten minutes. Change it.",
+        _QUARANTINED,
+    )
+
+
 def is_of_the_request(error: ApiError) -> bool:
     """Whether a server error is due to the request alone: no breaker may hear of it, or one client
     could close the door on all others."""
-    return error.code == _ROW_FAILED
+    return error.code in (_ROW_FAILED, _QUARANTINED)
 
 
 def diagnose(rpc: grpc.aio.AioRpcError) -> AttemptError | ApiError:
@@ -140,17 +157,19 @@ def from_application(meant: ApiError, accepted: bool) -> AttemptError | ApiError
             return meant
 
 
-def broken_call(code: grpc.StatusCode, accepted: bool) -> AttemptError:
+def broken_call(code: grpc.StatusCode, accepted: bool, told: bool = False) -> AttemptError:
     """The call that carried a sequence, perhaps among others, broke: no fault of the sequence.
 
-    ``accepted`` is whether the worker's application had said anything of the sequence.
+    ``accepted`` is whether the worker's application had said anything of the sequence, ``told``
+    whether it had been sent.
     """
     match code:
         case grpc.StatusCode.UNIMPLEMENTED:
             return AttemptError(Kind.UNSUPPORTED, "not implemented")
         case _ if accepted:
-            return AttemptError(Kind.LOST, "connection lost")
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return AttemptError(Kind.REFUSED, "connection lost")
+            return AttemptError(Kind.LOST, "connection lost", fatal=True)
+        # Writing to a call that has just ended makes its status INTERNAL.
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.INTERNAL:
+            return AttemptError(Kind.REFUSED, "connection lost", fatal=told)
         case _:
-            return AttemptError(Kind.UNWELL, code.name.lower())
+            return AttemptError(Kind.UNWELL, code.name.lower(), fatal=told)

@@ -87,6 +87,9 @@ class _Session:
         try:
             while isinstance(reply := await self._call.read(), worker_pb2.ExchangeResponse):
                 self._deliver(reply)
+                if reply.closing:
+                    break
+                self._outbox.receipt()
         except grpc.aio.AioRpcError as error:
             code = error.code()
         except DecodeError:
@@ -97,7 +100,11 @@ class _Session:
     async def _write(self) -> None:
         try:
             while True:
-                await self._call.write(await self._outbox.take())
+                message = await self._outbox.take()
+                await self._call.write(message)
+                for start in message.start:
+                    if start.line in self._inboxes:
+                        self._inboxes[start.line].told = True
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The call has broken; its reader sees that too, and says so to every line.
             return
@@ -120,7 +127,7 @@ class _Session:
         self._writing.cancel()
         self._call.cancel()
         for inbox in self._inboxes.values():
-            inbox.fail(broken_call(code, inbox.accepted))
+            inbox.fail(broken_call(code, inbox.accepted, inbox.told))
         self._inboxes.clear()
 
 

@@ -22,12 +22,12 @@ class Inbox:
     that one slow client costs neither memory here nor anything to the other lines.
     """
 
-    __slots__ = ("_failure", "_frames", "_held", "_hold", "_waiter", "accepted", "line")
+    __slots__ = ("_failure", "_frames", "_held", "_hold", "_waiter", "accepted", "line", "told")
 
     def __init__(self, line: int, hold: Callable[[int, bool], None]) -> None:
         self.line = line
-        # Whether the worker's application said anything at all.
-        self.accepted = False
+        # Whether the worker's application said anything at all, and whether it was sent the line.
+        self.accepted = self.told = False
         self._hold = hold
         self._held = False
         self._frames: deque[worker_pb2.SequenceFrame] = deque()

@@ -9,10 +9,12 @@ from avikam.v1 import worker_pb2
 # Bytes of requests after which a message is full. A larger request travels alone: a message never
 # has more than the largest request, which the limits of the transport leave room for.
 _FULL = 1 << 20
+# Half of what the worker sends without a receipt.
+_RECEIPTS = 2
 
 
 class Outbox:
-    """Starts, cancels and holds that wait for the message before them to be written.
+    """Starts, cancels, holds and receipts that wait for the message before them to be written.
 
     What undoes something that has not left yet takes it back instead.
     """
@@ -22,6 +24,7 @@ class Outbox:
         self._cancels: list[int] = []
         self._holds: set[int] = set()
         self._resumes: set[int] = set()
+        self._read = 0
         self._filled = asyncio.Event()
 
     def start(self, start: worker_pb2.StartSequence) -> None:
@@ -46,12 +49,19 @@ class Outbox:
             told.add(line)
             self._filled.set()
 
+    def receipt(self) -> None:
+        """A message was read. Alone it is not worth one in return; two are."""
+        self._read += 1
+        if self._read >= _RECEIPTS:
+            self._filled.set()
+
     async def take(self) -> worker_pb2.ExchangeRequest:
         """The next message; waits for something to say."""
         await self._filled.wait()
         message = worker_pb2.ExchangeRequest(
-            cancel=self._cancels, hold=self._holds, resume=self._resumes
+            cancel=self._cancels, hold=self._holds, resume=self._resumes, read=self._read
         )
+        self._read = 0
         for told in (self._cancels, self._holds, self._resumes):
             told.clear()
         self._add_starts(message)
