@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from avikam.model.config import preset
+from avikam.model.reference import reference_logits
+from avikam.model.transformer import Avikam1, initialize
 from avikam.trainer.ablation.page import Measured, conclusions
 from avikam.trainer.ablation.variants import variant_config
 from tests.trainer.commands import avikam
@@ -35,13 +39,31 @@ def test_the_command_trains_every_variant_and_writes_the_page(pipeline: Pipeline
     training = PRETRAIN | {
         "steps": 4, "rows": 2, "length": 96, "weights": {"everyday-pairs": 0.5, "long-prose": 0.5},
     }  # fmt: skip
-    recipe = pipeline.recipe("ablation", {"training": training, "seeds": [0], "valid_rows": 2})
+    recipe = pipeline.recipe(
+        "ablation", {"training": training, "seeds": [0], "valid_rows": 2, "items": 2}
+    )
     page = pipeline.root / "ablation.md"
     words = (
         "train", "ablate", pipeline.corpus, pipeline.root / "ablation", "--tokenizer",
         pipeline.tokenizer, "--recipe", recipe, "--page", page,
     )  # fmt: skip
     printed = avikam(*words)
-    assert printed.count("| dense |") == 1
+    assert "| dense | " in printed
     assert page.read_text("utf-8") in avikam(*words)
     assert all(f"| {name} |" in printed for name in ("fg", "mixed", "swiglu"))
+    assert "| figure | dense | fg |" in printed
+    assert "| perplexity, test, fr, all, perplexity |" in printed
+    assert "| translation, fr-en, all, bleu |" in printed
+
+
+def test_within_the_window_fg_is_dense() -> None:
+    """So the dense baseline of a model trained on rows of 256 tokens is that model itself."""
+    fg = preset("avikam1-test").with_changes(window=32, stride=8, max_positions=64)
+    dense = variant_config(fg, "dense")
+    model = Avikam1(fg)
+    initialize(model, 0)
+    weights, tokens = dict(model.state_dict()), list(range(64))
+    ours = reference_logits(weights, fg, tokens)
+    theirs = reference_logits(weights, dense, tokens)
+    torch.testing.assert_close(ours[:33], theirs[:33])
+    assert not torch.allclose(ours[33:], theirs[33:])

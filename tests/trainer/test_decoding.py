@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
+from avikam.model.loading import load_model
 from avikam.model.reference import reference_logits
 from avikam.trainer.decoding import Request, greedy
 from avikam.trainer.examples import Example
 from avikam.trainer.likelihood import log_likelihoods
-from tests.trainer.builders import random_example, random_tokens, tiny_model
+from avikam.trainer.served import ServedModel
+from tests.trainer.builders import random_example, random_tokens, tiny_checkpoint, tiny_model
 
 NO_STOP = -1
 
@@ -72,3 +75,22 @@ def _reference_likelihood(weights: object, config: object, example: Example) -> 
     scores = torch.log_softmax(logits, -1)
     places = range(1, len(example.tokens))
     return sum(float(scores[i - 1, example.tokens[i]]) for i in places if example.counts[i])
+
+
+def test_steps_over_slots_choose_and_score_alike_alone_and_together(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    rng = random.Random(3)
+    requests = [
+        Request(random_tokens(rng, rng.randrange(1, 40)), rng.randrange(12)) for _ in "abcde"
+    ]
+    together = ServedModel(checkpoint, slots=2).greedy(requests, NO_STOP)
+    alone = ServedModel(checkpoint, slots=1)
+    assert together == [alone.greedy([request], NO_STOP)[0] for request in requests]
+    assert [len(answer) for answer in together] == [request.limit for request in requests]
+
+    examples = [random_example(rng, rng.randrange(2, 40)) for _ in range(5)]
+    scored = alone.log_likelihoods(examples)
+    oracle = log_likelihoods(load_model(checkpoint, "float32"), examples)
+    for ours, theirs in zip(scored, oracle, strict=True):
+        assert ours.tokens == theirs.tokens
+        assert math.isclose(ours.log_probability, theirs.log_probability, rel_tol=0.05, abs_tol=0.5)

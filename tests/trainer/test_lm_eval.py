@@ -13,7 +13,6 @@ import pytest
 
 from avikam.trainer.evaluation.choices import plain_options, score_choices
 from avikam.trainer.evaluation.subject import load_subject
-from avikam.trainer.likelihood import log_likelihoods
 from avikam.trainer.readers import find, read_jsonl
 from tests.environments import pinned_environment
 from tests.gateway.harness import serving
@@ -42,7 +41,8 @@ async def test_local_completions_scores_as_in_process(pipeline: Pipeline, tmp_pa
         file = find(corpus / "eval", f"{name}_test")
         assert file is not None
         examples = [e for item in read_jsonl(file) for e in plain_options(subject.tokenizer, item)]
-        expected = [each.log_probability for each in log_likelihoods(subject.model, examples)]
+        scored = subject.log_likelihoods(examples, lambda done: None)
+        expected = [each.log_probability for each in scored]
         assert likelihoods(found, name) == pytest.approx(expected, abs=1e-4)
 
 

@@ -54,6 +54,17 @@ class Request:
     limit: int
 
 
+def room(request: Request, positions: int) -> int:
+    """How many tokens may be added; ``ValueError`` for a prompt longer than the model."""
+    left = positions - len(request.prompt)
+    if left < 0:
+        raise ValueError(
+            f"a prompt of {len(request.prompt)} tokens does not fit into {positions} positions; "
+            "shorten it first"
+        )
+    return min(request.limit, left)
+
+
 @torch.inference_mode()
 def greedy(
     model: Avikam1,
@@ -92,7 +103,7 @@ class _Decoder:
 
     def decode(self, requests: list[Request]) -> list[list[int]]:
         """Answers of one batch."""
-        limits = [self._room(request) for request in requests]
+        limits = [room(request, self._model.config.max_positions) for request in requests]
         lengths = [len(request.prompt) for request in requests]
         longest = max(map(sum, zip(lengths, limits, strict=True)))
         cache = DenseCache(self._model, len(requests), longest)
@@ -114,15 +125,6 @@ class _Decoder:
                 at = [lengths[row] + max(0, len(answers[row]) - 1) for row in rows]
                 token = self._step(cache, token, at)
         return answers
-
-    def _room(self, request: Request) -> int:
-        room = self._model.config.max_positions - len(request.prompt)
-        if room < 0:
-            raise ValueError(
-                f"a prompt of {len(request.prompt)} tokens does not fit into "
-                f"{self._model.config.max_positions} positions; shorten it first"
-            )
-        return min(request.limit, room)
 
     def _prefill(self, cache: DenseCache, requests: list[Request]) -> Tensor:
         """Run all prompts at once; the first new token [rows]."""

@@ -14,11 +14,15 @@ import torch
 from avikam.model.config import ModelConfig
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1, initialize
+from avikam.trainer.ablation.beside import side_by_side
 from avikam.trainer.ablation.long_prose import long_prose
 from avikam.trainer.ablation.page import Measured, report
 from avikam.trainer.ablation.recipe import AblationRecipe
 from avikam.trainer.ablation.variants import VARIANTS, variant_config
 from avikam.trainer.corpus import Corpus, load_corpus
+from avikam.trainer.evaluation.recipe import TASKS, EvalRecipe
+from avikam.trainer.evaluation.subject import load_subject
+from avikam.trainer.evaluation.suite import Suite
 from avikam.trainer.loss import hidden_states
 from avikam.trainer.mixture import Mixture, Source
 from avikam.trainer.packing import Batch, pack
@@ -27,6 +31,8 @@ from avikam.trainer.pretrain import PretrainConfig, Pretraining
 from avikam.trainer.pretrain_command import model_config
 from avikam.trainer.progress import progress_bar
 from avikam.trainer.sources import pretraining_sources
+
+_TASKS = tuple(name for name in TASKS if name != "memory")
 
 
 def ablate(data: Path, tokenizer_file: Path, out: Path, recipe: AblationRecipe, page: Path) -> str:
@@ -42,6 +48,8 @@ def ablate(data: Path, tokenizer_file: Path, out: Path, recipe: AblationRecipe, 
             runs = [_losses(bench, config, seed) for seed in recipe.seeds]
             rows.append(_measured(config, runs))
     text = report(rows, base, recipe)
+    if recipe.items:
+        text += _evaluated(out, data, tokenizer_file, recipe)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
     return text
@@ -76,6 +84,23 @@ def _losses(bench: _Bench, config: ModelConfig, seed: int) -> dict[str, float]:
     losses = losses_by_position(model, bench.held_out)
     kept.write_text(json.dumps(losses), encoding="utf-8")
     return losses
+
+
+def _evaluated(out: Path, data: Path, tokenizer: Path, recipe: AblationRecipe) -> str:
+    """``avikam eval`` of the dense and the FG model, side by side."""
+    length = recipe.training.length
+    chosen = EvalRecipe(tasks=_TASKS, limit=recipe.items, context=length)
+    reports = {}
+    for name in ("dense", "fg"):
+        folder = out / f"{name}-{recipe.seeds[0]}"
+        subject = load_subject(folder / "state.pt", tokenizer)
+        reports[name] = Suite(subject, data, chosen, folder / "evaluation").run()
+    return (
+        f"\n## The whole evaluation, dense beside FG\n\n`avikam eval` of both models of seed "
+        f"{recipe.seeds[0]}, at most {recipe.items} items of each set, {length} tokens of context. "
+        "After so short a training these are figures to compare, not to boast of.\n\n"
+        f"{side_by_side(reports)}\n"
+    )
 
 
 def _sources(corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig) -> list[Source]:

@@ -20,8 +20,13 @@ def _training() -> PretrainConfig:
 
 @recipe
 class AblationRecipe:
-    """``training`` is one run; each variant is trained once per seed."""
+    """``training`` is one run; each variant is trained once per seed.
+
+    The first seed's dense and FG models also pass ``avikam eval``, with at most ``items`` items of
+    each set and all of the row as context (0 = they do not).
+    """
 
     training: PretrainConfig = field(default_factory=_training)
     seeds: tuple[int, ...] = (0, 1)
     valid_rows: int = 16
+    items: int = 0

@@ -19,7 +19,6 @@ from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.decoding import Advance
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.examples import Example
-from avikam.trainer.likelihood import log_likelihoods
 from avikam.trainer.readers import find, read_jsonl
 
 LETTERS = "ABCDEFGHIJ"
@@ -40,7 +39,7 @@ def score_choices(
     path = find(folder / "eval", name)
     items = list(read_jsonl(path))[: limit or None] if path else []
     examples = [example for item in items for example in form(subject.tokenizer, item)]
-    scores = [s.log_probability for s in log_likelihoods(subject.model, examples, advance=advance)]
+    scores = [each.log_probability for each in subject.log_likelihoods(examples, advance)]
     rows: dict[str, list[tuple[float, float]]] = {}
     start = 0
     for item in items:

@@ -18,7 +18,6 @@ from avikam.trainer.decoding import Advance
 from avikam.trainer.evaluation.recipe import EvalRecipe
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.examples import Example
-from avikam.trainer.likelihood import log_likelihoods
 from avikam.trainer.readers import find, read_jsonl
 
 
@@ -50,7 +49,7 @@ def score_texts(
     chunks: list[tuple[Text, Example, int]] = []
     for group in _by_domain(texts).values():
         chunks += _sample(subject.tokenizer, group, recipe)
-    scored = log_likelihoods(subject.model, [chunk for _, chunk, _ in chunks], advance=advance)
+    scored = subject.log_likelihoods([chunk for _, chunk, _ in chunks], advance)
     sums: dict[tuple[str, str], list[float]] = {}
     for (text, _, size), likelihood in zip(chunks, scored, strict=True):
         for domain in (text.domain, "all"):

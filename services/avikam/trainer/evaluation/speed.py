@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from avikam.trainer.decoding import Request, greedy
+from avikam.trainer.decoding import Request
 from avikam.trainer.evaluation.subject import Subject
 
 NEVER = -1
@@ -27,9 +27,9 @@ def decode_speed(subject: Subject, rows: int = 16, tokens: int = 64) -> dict[str
     """Tokens per second of greedy decoding, ``rows`` sequences side by side."""
     prompt = subject.tokenizer.encode_chat([("user", "Bonjour, comment allez-vous ?")])
     requests = [Request(prompt, tokens)] * rows
-    greedy(subject.model, requests[:2], NEVER)
+    subject.greedy(requests[:2], NEVER, rows)
     started = time.perf_counter()
-    greedy(subject.model, requests, NEVER, batch_size=rows)
+    subject.greedy(requests, NEVER, rows)
     seconds = time.perf_counter() - started
     return {
         "tokens_per_second": round(rows * tokens / seconds, 1),

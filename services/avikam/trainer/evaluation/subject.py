@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from avikam.model.manifest import CONFIG, TOKENIZER, WEIGHTS
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1
 from avikam.trainer.decoding import Advance, Request, greedy
+from avikam.trainer.examples import Example
+from avikam.trainer.likelihood import Likelihood, log_likelihoods
+from avikam.trainer.served import ServedModel
 from avikam.trainer.state import read_weights
 
 
@@ -24,6 +28,26 @@ class Subject:
     name: str
     weights: str
     digest: str
+    served: ServedModel | None = None  # an int8 model on a CPU: its figures are those of a worker
+
+    def log_likelihoods(self, examples: list[Example], advance: Advance) -> list[Likelihood]:
+        """What the model thinks of each example's counted tokens."""
+        if self.served:
+            return self.served.log_likelihoods(examples, advance)
+        return log_likelihoods(self.model, examples, advance=advance)
+
+    def greedy(
+        self,
+        requests: list[Request],
+        stop: int,
+        batch: int,
+        advance: Advance | None = None,
+        never: Collection[int] = (),
+    ) -> list[list[int]]:
+        """Greedy continuations, ``batch`` side by side."""
+        if self.served:
+            return self.served.greedy(requests, stop, advance, never)
+        return greedy(self.model, requests, stop, batch, advance, never)
 
     def answer(
         self, prompts: list[str], limits: list[int], batch: int, advance: Advance
@@ -34,7 +58,7 @@ class Subject:
         requests = [Request(p[-max(1, room - n) :], n) for p, n in zip(asked, limits, strict=True)]
         stop = self.tokenizer.eos_id
         never = self.tokenizer.control_ids - {stop}
-        ids = greedy(self.model, requests, stop, batch, advance, never)
+        ids = self.greedy(requests, stop, batch, advance, never)
         return [self.tokenizer.decode(i) for i in ids]
 
 
@@ -46,8 +70,9 @@ def load_subject(
         checkpoint = load_checkpoint(path)
         model = load_model(checkpoint, weights, device)
         kind = checkpoint.stored_type if weights == "auto" else weights
-        tokenizer_file = Tokenizer(checkpoint.tokenizer_file)
-        return Subject(model, tokenizer_file, model.config.name, kind, _digest(path))
+        own = Tokenizer(checkpoint.tokenizer_file)
+        served = ServedModel(checkpoint) if kind == "int8" and device == "cpu" else None
+        return Subject(model, own, model.config.name, kind, _digest(path), served)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is neither a checkpoint folder nor a training state")
     if tokenizer is None:

@@ -10,15 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from avikam.model.checkpoint import load_checkpoint, write_checkpoint
+from avikam.model.checkpoint import write_checkpoint
 from avikam.model.config import ModelConfig
-from avikam.model.loading import load_model
 from avikam.model.lora import read_adapter
 from avikam.model.manifest import write_manifest
 from avikam.model.quantize import quantize_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.corpus import load_corpus
-from avikam.trainer.evaluation.subject import Subject
+from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.examples import Example, chat
 from avikam.trainer.export.calibration import calibrate
 from avikam.trainer.export.card import FACTS, model_card, read_sources
@@ -83,7 +82,7 @@ def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
         "frequency_penalty": recipe.frequency_penalty,
     }
     write_checkpoint(out, trained.config, tensors, paths.tokenizer.read_bytes(), generation)
-    facts["answers"] = showcase(_subject(out, tokenizer))
+    facts["answers"] = showcase(load_subject(out))
     (out / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (out / "MODEL_CARD.md").write_text(model_card(trained.config, facts), encoding="utf-8")
     write_manifest(out)
@@ -137,9 +136,3 @@ def _read(paths: ExportPaths, name: str) -> _Trained:
         "seconds": round(progress.seconds),
     }
     return _Trained(config.with_changes(name=name), weights, training)
-
-
-def _subject(folder: Path, tokenizer: Tokenizer) -> Subject:
-    checkpoint = load_checkpoint(folder)
-    model = load_model(checkpoint)
-    return Subject(model, tokenizer, model.config.name, checkpoint.stored_type, checkpoint.digest)
