@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
+from avikam.gateway.api import reply
 from avikam.gateway.resilience.failures import AttemptError, Kind
 from avikam.gateway.workers.inbox import MOST_WAITING, Inbox
 from avikam.gateway.workers.outbox import Outbox
 from avikam.protocol.limits import MIB
 from avikam.v1 import generation_pb2, worker_pb2
-from tests.gateway.harness import gateway_to, serving
+from tests.gateway.harness import gateway_at, gateway_to, serving
 from tests.gateway.test_disconnect import request_bytes
-from tests.worker.harness import eventually, running_worker
+from tests.worker.harness import LOOPBACK, eventually, free_port, running_worker
 
 
 def start(line: int, prompt: str = "Bonjour") -> worker_pb2.StartSequence:
@@ -102,6 +104,27 @@ async def test_a_slow_reader_gets_every_token() -> None:
 
     assert received.count(b"token_id") == sum(str(e).count("token_id") for e in whole.events)
     assert received.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_stream_that_waits_for_a_worker_says_that_it_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reply, "_IDLE_SECONDS", 0.2)
+    port, body = free_port(), {"prompt": "a", "max_tokens": 200, "seed": 1, "stream": True}
+    async with gateway_at(f"{LOOPBACK}:{port}") as gateway, contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(running_worker(plan="tpot=10ms", port=port))
+        await gateway.ready()
+        async with gateway.client.stream("POST", "/generate", json=body) as response:
+            lines = response.aiter_lines()
+            first = await anext(lines)
+            await stack.aclose()
+            while not (await anext(lines)).startswith(": ping"):
+                pass
+            async with running_worker(plan="tpot=1ms", port=port):
+                rest = [line async for line in lines]
+
+    assert first.startswith("data: ")
+    assert "data: [DONE]" in rest
 
 
 async def test_sequences_that_were_on_a_broken_call_all_go_on() -> None:

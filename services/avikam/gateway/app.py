@@ -1,8 +1,8 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► Checkpoint ─► FastLane ─► FastAPI
-id,     sizes,   keys,         the busy    all routes,
-errors  hosts    scopes        routes      documentation
+Edge ─► Guard ─► Checkpoint ─► Shedder ─► FastLane ─► FastAPI
+id,     sizes,   keys,         a full     the busy    all routes,
+errors  hosts    scopes        queue      routes      documentation
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from avikam.gateway.http.edge import Edge
 from avikam.gateway.http.fast_lane import FastLane
 from avikam.gateway.http.guard import Guard
 from avikam.gateway.http.routes import Route, framework
+from avikam.gateway.http.shedder import Shedder
 from avikam.gateway.idempotency.answers import Answers
 from avikam.gateway.idempotency.shelf import Shelf
 from avikam.gateway.limits.counters import Counters, LocalCounters, SharedCounters
@@ -48,6 +49,7 @@ from avikam.gateway.limits.rates import Rates
 from avikam.gateway.limits.tariff import Tariff
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.resilience.breaker import POOL_RULES, Breaker
+from avikam.gateway.resilience.quarantine import Quarantine
 from avikam.gateway.resilience.retry_budget import RetryBudget
 from avikam.gateway.resilience.retry_policy import RetryPolicy, RetryRules
 from avikam.gateway.resilience.watchdog import Watchdog
@@ -112,6 +114,7 @@ class Gateway:
             self.admission,
             policy,
             self._watchdog,
+            Quarantine(clock),
             self.metrics,
             clock,
             settings.first_worker_seconds,
@@ -150,6 +153,7 @@ class Gateway:
         app: ASGIApp = framework(routes, __version__, self.settings.docs)
         busy = {r.path: r.endpoint for r in routes if r.stream and r.method == "POST"}
         app = FastLane(app, busy)
+        app = Shedder(app, self.metrics, busy, self.admission.refusal)
         app = Checkpoint(app, self.gatekeeper, PROBES)
         app = Guard(app, self.metrics, self.settings.max_requests, PROBES)
         return Edge(app, self.metrics, clock, PROBES, self.settings.access_log)
@@ -190,7 +194,7 @@ class Gateway:
             Route("POST", "/", generate.root, (TgiBody,), stream=True),
         ]
         if self.settings.metrics_port is None:
-            routes.append(Route("GET", "/metrics", operations.metrics))
+            routes.append(Route("GET", "/metrics", operations.metrics, media_type="text/plain"))
         return [Route("GET", "/", _index(routes)), *routes]
 
     def _refresh_metrics(self) -> None:

@@ -8,6 +8,7 @@ admit ─► pick a worker ─► attempt ─► frame ─► journal ─► cli
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 
@@ -20,10 +21,12 @@ from avikam.gateway.resilience.failures import (
     deadline_exceeded,
     is_of_the_request,
     no_worker_ready,
+    request_quarantined,
     row_failed,
     stream_interrupted,
 )
 from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.resilience.quarantine import Case, Quarantine
 from avikam.gateway.resilience.retry_policy import RetryPolicy
 from avikam.gateway.resilience.watchdog import Watchdog
 from avikam.gateway.workers.attempt import Attempt
@@ -32,6 +35,8 @@ from avikam.gateway.workers.worker import Worker
 from avikam.protocol.errors import ApiError
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import worker_pb2
+
+_log = logging.getLogger(__name__)
 
 # The worker gives up this much before the client's deadline, so that its answer arrives.
 _MARGIN = 0.05
@@ -55,6 +60,7 @@ class Run:
     # Whether the attempt was recorded as a success, at its first token; it is not again at its end.
     counted: bool = False
     avoid: set[str] = field(default_factory=set)
+    case: Case = field(default_factory=Case)
 
     @property
     def running_attempt(self) -> Attempt:
@@ -73,6 +79,7 @@ class SequenceRunner:
         admission: Admission,
         policy: RetryPolicy,
         watchdog: Watchdog,
+        quarantine: Quarantine,
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         first_worker_seconds: float,
@@ -81,6 +88,7 @@ class SequenceRunner:
         self._admission = admission
         self._policy = policy
         self._watchdog = watchdog
+        self._quarantine = quarantine
         self._metrics = metrics
         self._clock = clock
         self._first_worker_seconds = first_worker_seconds
@@ -88,6 +96,7 @@ class SequenceRunner:
     async def news(self, run: Run) -> AsyncGenerator[News, None]:
         """Frames that are news to the client, the last one with ``finish``. Raises ApiError."""
         journal = run.journal
+        self._quarantine.check(journal.request)
         await self._admission.enter(run.tenant, run.target.cost, run.deadline)
         journal.started_at = self._clock()
         try:
@@ -103,6 +112,7 @@ class SequenceRunner:
             raise
         finally:
             self._settle(run, ok=None if journal.finish is None or run.counted else True)
+            self._quarantine.leave(run.case)
             self._admission.leave()
 
     async def _first_frame(self, run: Run) -> worker_pb2.SequenceFrame:
@@ -139,6 +149,8 @@ class SequenceRunner:
 
     async def _open(self, run: Run) -> worker_pb2.SequenceFrame:
         """Start an attempt; returns its first frame."""
+        if run.case.suspect:
+            await self._enter_lane(run)
         worker = await self._pick(run)
         timeout = run.deadline - self._clock() - _MARGIN
         if timeout <= 0:
@@ -153,6 +165,14 @@ class SequenceRunner:
             # From here on only the very same weights may continue.
             run.target = replace(run.target, digest=worker.status.model.digest)
         return frame
+
+    async def _enter_lane(self, run: Run) -> None:
+        """Wait until no other suspect runs."""
+        try:
+            async with asyncio.timeout(run.deadline - self._clock()):
+                await self._quarantine.enter(run.case)
+        except TimeoutError:
+            raise deadline_exceeded() from None
 
     async def _pick(self, run: Run) -> Worker:
         """A worker for the next attempt; waits for one when none is ready."""
@@ -192,6 +212,15 @@ class SequenceRunner:
             self._pool.note_death(worker)
         if failure.silent:
             worker.breaker.trip()
+        if failure.fatal:
+            self._suspect(run)
+
+    def _suspect(self, run: Run) -> None:
+        """A worker was lost under the sequence. Raises when it is the sequence's doing."""
+        journal = run.journal
+        if self._quarantine.note_death(run.case, len(journal.tokens), journal.request):
+            _log.warning("quarantined", extra={"request_id": journal.request.request_id})
+            raise request_quarantined() from None
 
     def _settle(self, run: Run, ok: bool | None) -> None:
         """End the attempt if one runs; ``ok`` is its outcome for the breaker, None for neither."""
@@ -211,6 +240,7 @@ class SequenceRunner:
         count = len(frame.token_ids)
         if not count:
             return
+        self._quarantine.progress(run.case, len(run.journal.tokens))
         now = self._clock()
         self._metrics.generated_tokens.inc(count)
         if run.journal.first_token_at:

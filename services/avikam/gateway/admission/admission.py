@@ -1,30 +1,37 @@
 """Lets a sequence start when some worker has room; else it waits, in bounded numbers.
 
 room > 0 and free   ->  starts
-room > 0, all taken ->  waits its tenant's turn; 429 when the queue is full or too slow
+room > 0, all taken ->  waits its tenant's turn; 429 when the queue is full or too slow:
+                        when what waits already would take longer than anyone should wait
 no worker ready     ->  waits for the first one; 503 when none comes
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from avikam.gateway.admission.fair_queue import FairQueue
 from avikam.gateway.resilience.failures import deadline_exceeded, no_worker_ready
+from avikam.gateway.resilience.window import RollingWindow
 from avikam.protocol.errors import ApiError, overloaded
 
 Clock = Callable[[], float]
 
+# Seconds of waiting below which nobody is told how long it will be.
+_SHORTEST_LOOK = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """How much may wait, and how long (seconds)."""
+    """How much may wait, and how long (seconds): for a turn, and for a first worker."""
 
     requests: int = 1024
     tokens: int = 1_000_000
     first_worker: float = 30.0
+    turn: float = 30.0
 
 
 class Admission:
@@ -35,6 +42,8 @@ class Admission:
         self._limits = limits
         self._clock = clock
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._ended = RollingWindow(clock)
+        self._busy_since = 0.0
         self.running = 0
 
     @property
@@ -47,12 +56,13 @@ class Admission:
         if not self._queue and self.running < self._room():
             self.running += 1
             return
-        self._check_queue(cost)
+        self._check_queue(cost, deadline)
         await self._wait(tenant, cost, deadline)
 
     def leave(self) -> None:
         """A sequence ended."""
         self.running -= 1
+        self._ended.add(True)
         if self._queue:
             self.let_in()
 
@@ -64,14 +74,39 @@ class Admission:
                 self.running += 1
                 turn.set_result(None)
 
-    def _check_queue(self, cost: int) -> None:
-        if len(self._queue) >= self._limits.requests:
-            raise overloaded(f"{len(self._queue)} sequences are waiting; send it again later.")
+    def refusal(self, patience: float = math.inf) -> ApiError | None:
+        """Why nobody who can wait ``patience`` seconds could enter now, whatever it asked."""
+        if not self._queue:
+            return None
+        waiting, wait = len(self._queue), self.expected_wait()
+        full = waiting >= self._limits.requests or self._queue.cost >= self._limits.tokens
+        if full or wait > min(patience, self._limits.turn):
+            again = min(max(wait, 1.0), self._limits.turn)
+            return overloaded(f"{waiting} sequences are waiting; send it again later.", again)
+        return None
+
+    def expected_wait(self) -> float:
+        """Seconds until one that comes now would start, at the pace since somebody waits, of the
+        last seconds; 0 while that is too short a time to tell a pace from."""
+        self._ended.advance()
+        busy = min(self._clock() - self._busy_since, self._ended.seconds)
+        if not self._queue or not self._ended.total or busy < _SHORTEST_LOOK:
+            return 0.0
+        return len(self._queue) * busy / self._ended.total
+
+    def _check_queue(self, cost: int, deadline: float) -> None:
+        problem = self.refusal(deadline - self._clock())
+        if problem is not None:
+            raise problem
         if self._queue and self._queue.cost + cost > self._limits.tokens:
             raise overloaded(f"{self._queue.cost} tokens are waiting; send it again later.")
+        if self._limits.requests == 0:
+            raise overloaded("Every worker is busy; send it again later.")
 
     async def _wait(self, tenant: str, cost: int, deadline: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._queue:
+            self._busy_since = self._clock()
         self._queue.push(tenant, cost, turn)
         try:
             async with asyncio.timeout(self._patience(deadline)):

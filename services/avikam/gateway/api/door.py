@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from avikam.gateway.api.idempotent import IdempotentReply
 from avikam.gateway.api.json_body import parse_object
 from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.generation import Generation
+from avikam.gateway.http.beside import beside
 from avikam.gateway.http.body import BodyKind, body_kind, read_body
 from avikam.gateway.http.call import call_of
 from avikam.gateway.idempotency.answers import Answers, Twice, checked_key, fingerprint
@@ -23,6 +24,8 @@ from avikam.protocol.requests import GenerationRequest, check_request
 
 _SHORTEST_TIMEOUT = 0.1
 _IDEMPOTENCY = "idempotency-key"
+
+T = TypeVar("T")
 
 
 class Door:
@@ -42,12 +45,18 @@ class Door:
 
     async def read_object(self, request: Request) -> dict[str, Any]:
         """The JSON object of the body."""
-        return parse_object((await self.read(request, protobuf=False))[1])
+        body = (await self.read(request, protobuf=False))[1]
+        return await self.convert(request, lambda: parse_object(body))
+
+    async def convert(self, request: Request, work: Callable[[], T]) -> T:
+        """What ``work`` makes of the body that was read, or of parts of it."""
+        return await beside(call_of(request.scope).size, work)
 
     async def read(self, request: Request, *, protobuf: bool) -> tuple[BodyKind, bytes]:
         """The body and its kind."""
         kind = body_kind(request, protobuf=protobuf)
         body = await read_body(request, kind, self._settings.body_timeout_seconds)
+        call_of(request.scope).size = len(body)
         if _IDEMPOTENCY in request.headers:
             accept = request.headers.get("accept", "")
             what = f"{request.scope['path']} {kind.value} {accept}"

@@ -45,12 +45,16 @@ class GenerateRoutes:
     async def root(self, request: Request) -> Response:
         """TGI's schema at the bare address; answers with a list."""
         data = await self._door.read_object(request)
-        return self._tgi(request, data, stream=False, as_list=True)
+        return await self._door.convert(
+            request, lambda: self._tgi(request, data, stream=False, as_list=True)
+        )
 
     async def _generate(self, request: Request, *, stream: bool) -> Response:
         kind, body = await self._door.read(request, protobuf=True)
-        if kind is BodyKind.PROTOBUF:
-            return self._protobuf(request, body, stream=stream)
+        answer = self._protobuf if kind is BodyKind.PROTOBUF else self._json
+        return await self._door.convert(request, lambda: answer(request, body, stream=stream))
+
+    def _json(self, request: Request, body: bytes, *, stream: bool) -> Response:
         data = parse_object(body)
         if "inputs" in data and "prompt" not in data:
             return self._tgi(request, data, stream=stream, as_list=False)

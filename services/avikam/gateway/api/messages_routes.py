@@ -23,10 +23,14 @@ class MessagesRoutes:
     async def messages(self, request: Request) -> Response:
         """Answer a conversation, as Anthropic's message."""
         data = await self._door.read_object(request)
-        MessagesBody.check(data)
-        body = validate(MessagesBody, data)
-        dialect = MessagesDialect(call_of(request.scope).id)
-        return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+        def reply() -> Response:
+            MessagesBody.check(data)
+            body = validate(MessagesBody, data)
+            dialect = MessagesDialect(call_of(request.scope).id)
+            return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+        return await self._door.convert(request, reply)
 
     async def count_tokens(self, request: Request) -> Response:
         """Count the tokens of a conversation."""

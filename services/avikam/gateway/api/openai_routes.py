@@ -28,17 +28,25 @@ class OpenAIRoutes:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
         data = await self._door.read_object(request)
-        ChatBody.check(data)
-        body = validate(ChatBody, data)
-        dialect = ChatDialect(call_of(request.scope).id, body)
-        return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+        def reply() -> Response:
+            ChatBody.check(data)
+            body = validate(ChatBody, data)
+            dialect = ChatDialect(call_of(request.scope).id, body)
+            return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+        return await self._door.convert(request, reply)
 
     async def completions(self, request: Request) -> Response:
         """Continue one prompt or many."""
         data = await self._door.read_object(request)
-        CompletionBody.check(data)
-        body = validate(CompletionBody, data)
-        asked = body.request()
+
+        def understood() -> tuple[CompletionBody, GenerationRequest]:
+            CompletionBody.check(data)
+            body = validate(CompletionBody, data)
+            return body, body.request()
+
+        body, asked = await self._door.convert(request, understood)
         echoes = await self._echoes(asked) if body.echo else []
         dialect = CompletionDialect(call_of(request.scope).id, body, echoes)
         return self._door.reply(request, asked, dialect, stream=bool(body.stream))
@@ -46,10 +54,14 @@ class OpenAIRoutes:
     async def responses(self, request: Request) -> Response:
         """Answer a text or a conversation, as a response."""
         data = await self._door.read_object(request)
-        ResponsesBody.check(data)
-        body = validate(ResponsesBody, data)
-        dialect = ResponsesDialect(call_of(request.scope).id, body)
-        return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+        def reply() -> Response:
+            ResponsesBody.check(data)
+            body = validate(ResponsesBody, data)
+            dialect = ResponsesDialect(call_of(request.scope).id, body)
+            return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
+
+        return await self._door.convert(request, reply)
 
     async def _echoes(self, asked: GenerationRequest) -> list[Echo]:
         check_request(asked)

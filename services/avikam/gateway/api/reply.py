@@ -18,6 +18,7 @@ from avikam.gateway.handler import News
 from avikam.gateway.http.call import call_of
 from avikam.gateway.http.disconnect import CancelledWithClient, ClientGoneError
 from avikam.gateway.http.errors import internal_error, log_failure
+from avikam.gateway.http.pinger import Pinger
 from avikam.gateway.limits.metering import MeteredHandler
 from avikam.protocol.errors import ApiError
 
@@ -96,16 +97,14 @@ class GenerationReply(Response):
         last words leave with the end."""
         dialect, generation = self._dialect, self._generation
         held = dialect.opening(generation) + dialect.piece(generation, first)
-        sent_at = self._clock()
         try:
-            async for item in news:
-                held += dialect.piece(generation, item)
-                if not held and self._clock() - sent_at > _IDLE_SECONDS:
-                    held = dialect.idle()
-                if held and item[0].finish is None:
-                    await send({"type": "http.response.body", "body": held, "more_body": True})
-                    held = b""
-                    sent_at = self._clock()
+            async with Pinger(send, dialect.idle(), _IDLE_SECONDS) as pinger:
+                async for item in news:
+                    held += dialect.piece(generation, item)
+                    if held and item[0].finish is None:
+                        await send({"type": "http.response.body", "body": held, "more_body": True})
+                        held = b""
+                        pinger.spoke()
             return held + dialect.closing(generation, self._elapsed()), True
         except ApiError as error:
             return held + dialect.failure(error), False

@@ -17,7 +17,8 @@ _REQUEST_ID = re.compile(rb"[\w-]{1,64}")
 @dataclass(slots=True)
 class Call:
     """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's, as are
-    the limits of ``allowance``."""
+    the limits of ``allowance``. ``size`` is the body's, in bytes. ``shed`` is whether it was
+    refused unread, of which there may be too many for a log."""
 
     id: str
     started: float
@@ -25,6 +26,8 @@ class Call:
     status: int = 0
     tenant: str = ""
     allowance: Allowance | None = None
+    size: int = 0
+    shed: bool = False
 
 
 def put_call(scope: MutableMapping[str, Any], call: Call) -> None:

@@ -86,7 +86,8 @@ class Edge:
     def _account(self, call: Call, scope: Scope) -> None:
         elapsed = self._clock() - call.started
         self._metrics.count_request(call.route, call.status, elapsed)
-        if (self._log_all or call.status >= 400) and scope["path"] not in self._quiet:
+        failed = call.status >= 400 and not call.shed
+        if (self._log_all or failed) and scope["path"] not in self._quiet:
             fields = {
                 "request_id": call.id,
                 "route": call.route,

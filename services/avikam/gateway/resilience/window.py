@@ -15,6 +15,7 @@ class RollingWindow:
 
     def __init__(self, clock: Clock, seconds: float = 10.0, buckets: int = 10) -> None:
         self._clock = clock
+        self.seconds = seconds
         self._width = seconds / buckets
         self._good = [0] * buckets
         self._bad = [0] * buckets
