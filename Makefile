@@ -14,7 +14,7 @@ ARGS ?=
 comma := ,
 
 .PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
-	loadtest-1000 faults \
+	loadtest-1000 faults soak fuzz \
 	constraints clean
 
 help: ## List the targets
@@ -77,14 +77,20 @@ alerts-test: $(VENV)/.dev build/tools/helm ## Run every check of rules, routes, 
 	@CI=true $(BIN)/python -m pytest tests/cluster/test_alerts.py tests/cluster/test_metrics.py \
 		tests/cluster/test_live_prometheus.py $(ARGS)
 
-loadtest: $(VENV)/.dev ## Load a gateway and fake-engine workers here with 1,000 requests/s
-	@$(BIN)/python -m loadtests.local $(ARGS)
+loadtest: $(VENV)/.dev ## Measure the gateway with fake-engine workers here: build/bench/gateway.json
+	@$(BIN)/python -m loadtests.gateway $(ARGS)
 
 loadtest-1000: $(VENV)/.dev ## The 1,000 requests/s test: 60 s, no failure, 99 % under 100 ms, with an HTML report
 	@$(BIN)/python -m loadtests.local --rate 1000 --seconds 60 $(ARGS)
 
 faults: $(VENV)/.dev ## Inject every fault into a cluster under load: docs/benchmarks/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(VENV)/.dev ## 12 minutes under load with a random fault every 10 s
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+fuzz: $(VENV)/.dev ## Look longer for input that breaks something
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-5000} $(BIN)/python -m pytest tests/fuzz --timeout 3600 $(ARGS)
 
 # Helm asks which Kubernetes it was built for; the Go module proxy's sources do not say.
 HELM := helm.sh/helm/v3/pkg

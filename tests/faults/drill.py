@@ -157,16 +157,17 @@ def _ttft(answers: Sequence[Answer]) -> list[float]:
 
 def _recovery(stage: Stage, answers: Sequence[Answer]) -> float:
     """Seconds from the fault to its last trace: a failure, a pause, a late first token."""
-    last = stage.struck_at
+    calm = percentile(_ttft(stage.answers(until=stage.struck_at - 1.0)), 99)
+    traces = [stage.struck_at]
     for answer in answers:
         if answer.ended < stage.struck_at:
             continue
         if answer.end in (End.FAILED, End.CUT, End.REFUSED, End.HANGS):
-            last = max(last, answer.ended)
-        points = [answer.due, *answer.times]
-        late = [b for a, b in pairwise(points) if b - a > _DISTURBED and b > stage.struck_at]
-        last = max([last, *late])
-    return last - stage.struck_at
+            traces.append(answer.ended)
+        if (answer.first_token_seconds or 0.0) > max(_DISTURBED, 2 * calm):
+            traces.append(answer.times[0])
+        traces += [b for a, b in pairwise(answer.times) if b - a > _DISTURBED]
+    return max(traces) - stage.struck_at
 
 
 def count(answers: Sequence[Answer], end: End) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ def write_page(rows: list[dict[str, Any]], path: Path = PAGE) -> None:
 
 def page(rows: list[dict[str, Any]]) -> str:
     """The page's text."""
-    kept = sum(entry["kept"] for entry in rows)
+    kept = sum(entry["kept"] and not _unjudged(entry) for entry in rows)
+    half = sum(entry["kept"] and _unjudged(entry) for entry in rows)
     head = [
         "# What a fault costs",
         "",
@@ -72,15 +73,16 @@ def page(rows: list[dict[str, Any]]) -> str:
         "(gateway and worker processes, the fake engine unless the line says otherwise), under "
         "open-loop streamed load, into which one fault was injected.",
         "",
-        f"Measured: {', '.join(sorted({_where(entry) for entry in rows}))}.",
-        f"{kept} of {len(rows)} promises kept.",
+        f"Measured on {_all(rows, 'machine')}, {_all(rows, 'at')}, at {_all(rows, 'commit')}.",
+        f"{kept} of {len(rows)} promises kept, {half} more in their counts only: others used the "
+        "machine then, so their times were not measured.",
         "",
         "- *failed*: an error status or an error event; *cut*: an end without a word; *refused*: "
         "429 or 503 with `Retry-After` before the first token; *–*: not counted in that line.",
         "- *lost*, *duplicated*: tokens, against the answer of an unbroken run.",
         "- *gap*: the longest pause between two tokens of each stream that was running when the "
         "fault struck, seconds. *recovery*: from the fault to its last visible trace (a failure, "
-        "a pause or a first token above 0.5 s), seconds.",
+        "a pause above 0.5 s, or a first token above that and twice the usual), seconds.",
         "",
         "| fault | what happens | requests | failed | cut | refused | lost | duplicated | gap p50 "
         "| gap p99 | recovery | promise |",
@@ -109,11 +111,15 @@ def _verdict(entry: Mapping[str, Any]) -> str:
         f"{_words(name)} {_number(value)} instead of ≤ {entry['promise'][name]:g}"
         for name, value in entry["broken"].items()
     ]
-    if not entry["times"]:
-        said.append("times not measured: the machine was busy")
-    verdict = f"**missed**: {'; '.join(missed)}" if missed else "kept"
+    kept = "kept in counts, times not measured" if _unjudged(entry) else "kept"
+    verdict = f"**missed**: {'; '.join(missed)}" if missed else kept
     shown = [text for text in said if not any(text.split(" (")[0] in miss for miss in missed)]
     return "; ".join([verdict, *shown])
+
+
+def _unjudged(entry: Mapping[str, Any]) -> bool:
+    """Whether a part of the promise is a time, and times were not measured."""
+    return not entry["times"] and any(is_time(name) for name in entry["promise"])
 
 
 def _words(figure: str) -> str:
@@ -135,8 +141,9 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _where(entry: Mapping[str, Any]) -> str:
-    return f"commit {entry['commit']}, {entry['machine']}, {entry['at'][:10]}"
+def _all(rows: Iterable[Mapping[str, Any]], name: str) -> str:
+    """The different values of a field; of times, the days."""
+    return ", ".join(sorted({str(entry[name]).partition("T")[0] for entry in rows}))
 
 
 def machine() -> str:

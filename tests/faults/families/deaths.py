@@ -180,7 +180,6 @@ def drills() -> Iterator[Drill]:
         {**Z, "exit_s": 2.0},
         loop_dead,
         crashing,
-        quick=True,
     )
     yield Drill("F6", "two of four SIGKILLed together", {**Z}, two_killed, FOUR)
     yield Drill(

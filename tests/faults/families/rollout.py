@@ -83,7 +83,6 @@ def drills() -> Iterator[Drill]:
         gateway_drained,
         two,
         after=2,
-        quick=True,
     )
     yield Drill(
         "F46",

@@ -88,7 +88,6 @@ def drills() -> Iterator[Drill]:
         counted,
         tokens=20,
         after=2,
-        quick=True,
     )
     yield Drill(
         "F28",
