@@ -1,0 +1,1 @@
+"""The gateway's own benchmark: `python -m loadtests.gateway`."""
