@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 comma := ,
 
-.PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test loadtest \
+.PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test clients-test loadtest \
 	loadtest-1000 faults soak fuzz \
 	constraints clean
 
@@ -76,6 +76,9 @@ chart-test: $(VENV)/.dev build/tools/helm ## Run every check of the chart, the m
 alerts-test: $(VENV)/.dev build/tools/helm ## Run every check of rules, routes, runbooks and panels
 	@CI=true $(BIN)/python -m pytest tests/cluster/test_alerts.py tests/cluster/test_metrics.py \
 		tests/cluster/test_live_prometheus.py $(ARGS)
+
+clients-test: $(VENV)/.dev ## Try every client of tests/clients, each in an environment of its own
+	@CLIENTS=all $(BIN)/python -m pytest tests/clients $(ARGS)
 
 loadtest: $(VENV)/.dev ## Measure the gateway with fake-engine workers here: build/bench/gateway.json
 	@$(BIN)/python -m loadtests.gateway $(ARGS)
