@@ -12,6 +12,8 @@ from avikam.model.checkpoint import CARD
 from avikam.model.config import ModelConfig
 from avikam.model.manifest import write_manifest
 from avikam.trainer.evaluation.report import table
+from avikam.trainer.evaluation.subject import load_subject
+from avikam.trainer.export.showcase import showcase
 
 FACTS = "export.json"
 """Beside the weights: everything the card states, so that it can be written again."""
@@ -30,16 +32,23 @@ def read_sources(path: Path | None) -> dict[str, Any]:
 
 
 def refresh_card(folder: Path, evaluation: Path) -> str:
-    """Write the card again with the figures of an ``eval.json``."""
+    """Ask the model again and write the card, with the figures of an ``eval.json``."""
     facts_file = folder / FACTS
     if not facts_file.exists():
         raise FileNotFoundError(f"{facts_file} is missing; write the checkpoint with train export")
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     report = json.loads(evaluation.read_text(encoding="utf-8"))
+    facts["answers"] = showcase(load_subject(folder))
+    facts_file.write_text(facts_text(facts), encoding="utf-8")
     config = ModelConfig.from_file(folder / "config.json")
     (folder / CARD).write_text(model_card(config, facts, report), encoding="utf-8")
     write_manifest(folder)
     return f"{folder / CARD} quotes {evaluation}"
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """The facts as they are kept beside the weights."""
+    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
 
 
 def model_card(

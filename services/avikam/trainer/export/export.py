@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from avikam.trainer.corpus import load_corpus
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.examples import Example, chat
 from avikam.trainer.export.calibration import calibrate
-from avikam.trainer.export.card import FACTS, model_card, read_sources
+from avikam.trainer.export.card import FACTS, facts_text, model_card, read_sources
 from avikam.trainer.export.merge import merged
 from avikam.trainer.export.showcase import showcase
 from avikam.trainer.parallel import use_every_core
@@ -83,7 +82,7 @@ def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
     }
     write_checkpoint(out, trained.config, tensors, paths.tokenizer.read_bytes(), generation)
     facts["answers"] = showcase(load_subject(out))
-    (out / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / FACTS).write_text(facts_text(facts), "utf-8")
     (out / "MODEL_CARD.md").write_text(model_card(trained.config, facts), encoding="utf-8")
     write_manifest(out)
     cost = facts.get("calibration", {}).get("cost_percent")
