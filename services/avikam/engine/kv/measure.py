@@ -186,21 +186,27 @@ class KvBench:
         )
 
     def _perplexity_ratio(self, text: Sequence[int]) -> float:
-        """What an int8 copy at the middle of the text costs in its next chunk."""
-        middle = len(text) // 2
+        """What an int8 copy costs in the chunk after it, at the quarters of the text."""
+        losses = [self._losses(text, len(text) * quarter // 4) for quarter in (1, 2, 3)]
+        lossy, exact = torch.tensor(losses).mean(dim=0)
+        return float((lossy - exact).exp())
+
+    def _losses(self, text: Sequence[int], middle: int) -> tuple[float, float]:
+        """Mean loss of the chunk behind ``middle``, after an int8 copy and after the state."""
         rest = text[: middle + self._floats.longest_chunk]
         self._prefill(self._floats, text[:middle])
         exact = self._floats.snapshot(0, middle)
         blocks = BlockFormat(self._floats, "int8")
         prefix = bytes(4 * middle)
         lossy = blocks.decode(blocks.encode(exact, _KEY, prefix, _KEY), _KEY, prefix, _KEY)
-        losses = []
-        for snapshot in (lossy, exact):
+
+        def loss(snapshot: Snapshot) -> float:
             self._floats.restore(0, snapshot)
             logits = self._prefill(self._floats, rest, start=middle)
             targets = torch.tensor(rest[middle + 1 :])
-            losses.append(torch.nn.functional.cross_entropy(logits[:-1].float(), targets))
-        return float((losses[0] - losses[1]).exp())
+            return float(torch.nn.functional.cross_entropy(logits[:-1].float(), targets))
+
+        return loss(lossy), loss(exact)
 
 
 def _form_figures(
