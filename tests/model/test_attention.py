@@ -14,7 +14,7 @@ from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.layout import SlotLayout
 from avikam.model.attention.plan import Chunk, StepPlan
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.slots import SlotCache, SlotState
 from avikam.model.config import ModelConfig, preset
 from avikam.model.loading import from_float_weights, from_int8_weights
 from avikam.model.masks import visible
@@ -27,7 +27,7 @@ MIXED = small_config(
 )
 
 
-def run(model: Avikam1, cache: SlotCache, tokens: list[int], sizes: list[int]) -> Tensor:
+def run(model: Avikam1, cache: SlotState, tokens: list[int], sizes: list[int]) -> Tensor:
     """Logits of all tokens, fed in pieces of ``sizes`` to slot 1 (a piece of 1 decodes)."""
     logits, start = [], 0
     for size in sizes:

@@ -16,6 +16,8 @@ from avikam.engine.kv.prefix_cache import KvOptions, PrefixCache
 from avikam.engine.parallel.rank import RankSetup
 from avikam.engine.parallel.team import RankTeam
 from avikam.engine.runner import ModelRunner, StepModel
+from avikam.model.attention.choose import choose_backend
+from avikam.model.attention.device_slots import DeviceSlots
 from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.slots import SlotState
@@ -104,10 +106,13 @@ def slot_cache(
     config: ModelConfig, slots: int, kind: WeightType, device: str = "cpu", *, native: bool = True
 ) -> SlotState:
     """The attention backend of a weight type: int8 is exact, floats agree with the reference."""
+    dtype = torch.float32 if kind == "float32" else torch.bfloat16
+    if device == "cuda":
+        heads = (config.num_heads, config.num_kv_heads)
+        backend = choose_backend(device, dtype, heads, config.head_dim)
+        return DeviceSlots(config, slots, device, dtype, backend)
     if kind != "int8":
-        return FloatSlots(
-            config, slots, device, torch.float32 if kind == "float32" else torch.bfloat16
-        )
+        return FloatSlots(config, slots, device, dtype)
     problem = native_problem() if native else "it is switched off"
     if problem:
         log.info("int8 steps run through PyTorch, not natively: %s", problem)

@@ -9,9 +9,11 @@ import orjson
 import torch
 
 from avikam.engine.parallel.control import ControlChannel
+from avikam.model.attention.choose import choose_backend
+from avikam.model.attention.device_slots import DeviceSlots
 from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.int8_slots import Int8Slots
-from avikam.model.attention.slots import SlotCache
+from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import Checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType
@@ -69,8 +71,13 @@ class Rank:
         pair = sharded_pair(self._sharding, self.group, exact=self.exact, device=self.setup.device)
         return AppliedAdapter(adapter, exact=self.exact, pair=pair)
 
-    def _slots(self, config: ModelConfig) -> SlotCache:
+    def _slots(self, config: ModelConfig) -> SlotState:
         if self.exact:
             return Int8Slots(config, self.setup.slots)
         dtype = torch.float32 if self.setup.kind == "float32" else torch.bfloat16
-        return FloatSlots(config, self.setup.slots, self.setup.device, dtype)
+        slots, device = self.setup.slots, self.setup.device
+        if device == "cpu":
+            return FloatSlots(config, slots, device, dtype)
+        heads = (config.num_heads, config.num_kv_heads)
+        backend = choose_backend(device, dtype, heads, config.head_dim)
+        return DeviceSlots(config, slots, device, dtype, backend)
