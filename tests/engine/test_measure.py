@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
+
 from avikam.engine.build import slot_cache
-from avikam.engine.measure import StepBench
+from avikam.engine.measure import EngineFigures, StepBench
+from avikam.engine.roofline import Roofline, bytes_per_step, measure_roofline
 from avikam.model.checkpoint import load_checkpoint
+from avikam.model.config import preset
 from avikam.model.loading import load_model
 
 
@@ -20,3 +25,36 @@ def test_figures_cover_prefill_decode_and_context(checkpoint: Path) -> None:
     assert figures.prefill_256 > 0
     assert figures.context_step_ratio > 0
     assert figures.parameters == stored.config.parameter_count()
+
+
+def test_shares_are_of_what_the_device_was_measured_to_do(checkpoint: Path) -> None:
+    stored = load_checkpoint(checkpoint)
+    config = stored.config
+    roofline = measure_roofline("cpu", torch.float32, copied=2**20, width=64)
+    assert roofline.bytes_per_second > 0
+    assert roofline.operations_per_second > 0
+    cache = slot_cache(config, 4, "float32")
+    bench = StepBench(load_model(stored, "float32"), cache)
+    figures = EngineFigures(
+        parameters=config.parameter_count(),
+        active_parameters=config.parameter_count(),
+        threads=1,
+        attention="float",
+        prefill_256=50.0,
+        decode={"1": 10.0, "4": 20.0},
+        context_step_ratio=1.0,
+    )
+    blocks = config.parameter_count()  # the tied head is the table, and is read
+    shares = bench.against(figures, Roofline(1e9, 1e12), "float32").shares
+    assert shares == pytest.approx(
+        {
+            "decode_1": 10 * 4 * blocks / 1e9,
+            "decode_4": 5 * 4 * blocks / 1e9,
+            "prefill_256": 2 * 50 * blocks / 1e12,
+        }
+    )
+
+
+def test_the_big_model_reads_five_gigabytes_a_step_in_int8() -> None:
+    assert bytes_per_step(preset("avikam1-7b"), "int8") == pytest.approx(5.09e9, rel=0.01)
+    assert bytes_per_step(preset("avikam1-7b"), "bfloat16") == pytest.approx(9.93e9, rel=0.01)

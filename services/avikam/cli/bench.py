@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +36,10 @@ def engine(
         Path | None, typer.Option(help="Checkpoint folder; the embedded model by default.")
     ] = None,
     weights: Annotated[str, typer.Option(help="As a worker's: auto, int8, int4, ...")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    dummy: Annotated[
+        str, typer.Option(help="Measure a size without weights, e.g. avikam1-7b, not --model.")
+    ] = "",
     streams: Annotated[str, typer.Option(help="Numbers of streams, by commas.")] = "1,4,16,32",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,
     seconds: Annotated[float, typer.Option(help="Seconds per figure.")] = 2.0,
@@ -45,34 +52,66 @@ def engine(
     if threads:
         torch.set_num_threads(threads)
     counts = tuple(int(n) for n in streams.split(","))
-    figures = _measure(model or embedded_model(), weights, counts, seconds)
+    with _subject(model, dummy) as folder:
+        figures = _measure(folder, weights, device, counts, seconds)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures.as_json(), indent=2) + "\n", encoding="utf-8")
     typer.echo(out.read_text("utf-8") if as_json else _table(figures))
 
 
-def _measure(folder: Path, weights: str, streams: tuple[int, ...], seconds: float) -> EngineFigures:
-    from avikam.engine.build import slot_cache, step_model
+@contextlib.contextmanager
+def _subject(model: Path | None, dummy: str) -> Iterator[Path]:
+    """The checkpoint to measure; that of a size without weights takes no disk and goes again."""
+    if not dummy:
+        yield model or embedded_model()
+        return
+    from avikam.model.config import ConfigError, preset
+    from avikam.model.manifest import TOKENIZER
+    from avikam.model.untrained import write_untrained
+
+    tokenizer = (embedded_model() / TOKENIZER).read_bytes()
+    with tempfile.TemporaryDirectory(prefix="avikam-bench-") as scratch:
+        folder = Path(scratch) / "model"
+        try:
+            write_untrained(folder, preset(dummy), tokenizer, "int8", None)
+        except ConfigError as error:
+            fail(str(error))
+        yield folder
+
+
+def _measure(
+    folder: Path, weights: str, device: str, streams: tuple[int, ...], seconds: float
+) -> EngineFigures:
+    import torch
+
+    from avikam.engine.build import resolve_device, slot_cache, step_model
     from avikam.engine.measure import StepBench
+    from avikam.engine.roofline import measure_roofline
     from avikam.model.checkpoint import CheckpointError, load_checkpoint
     from avikam.model.loading import resolve_weight_type
 
     try:
         checkpoint = load_checkpoint(folder)
+        place = resolve_device(device)  # type: ignore[arg-type]
+        kind = resolve_weight_type(weights, checkpoint, place)  # type: ignore[arg-type]
     except CheckpointError as error:
         fail(str(error))
-    kind = resolve_weight_type(weights, checkpoint)  # type: ignore[arg-type]
-    cache = slot_cache(checkpoint.config, max(streams), kind)
-    model = step_model(checkpoint, kind, "cpu", cache)
-    return StepBench(model, cache, seconds).run(streams)
+    cache = slot_cache(checkpoint.config, max(streams), kind, place)
+    bench = StepBench(step_model(checkpoint, kind, place, cache), cache, seconds)
+    figures = bench.run(streams)
+    if place == "cpu":
+        return figures
+    return bench.against(figures, measure_roofline(place, torch.bfloat16), kind)
 
 
 def _table(figures: EngineFigures) -> str:
+    shares = figures.shares or {}
     rows = [
         f"{_parameters(figures)}, {figures.attention}, {figures.threads} threads",
         f"prefill 256 tokens    {figures.prefill_256:10,.0f} tokens/s",
         *(f"decode {n:>3} streams    {rate:10,.0f} tokens/s" for n, rate in figures.decode.items()),
         f"step at 2047 / at 320 {figures.context_step_ratio:10.2f}",
+        *(f"{name:21} {share:10.0%} of the device" for name, share in shares.items()),
     ]
     return "\n".join(rows)
 

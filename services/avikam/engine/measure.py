@@ -6,14 +6,16 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from avikam.engine.roofline import Roofline, bytes_per_step
 from avikam.engine.runner import StepModel
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
+from avikam.model.loading import WeightType
 from avikam.protocol.sampling import SamplingParams
 
 
@@ -22,6 +24,7 @@ class EngineFigures:
     """Medians of one run. Rates are tokens per second, over all streams.
 
     ``active_parameters`` are those that one token meets: fewer than all in a mixture of experts.
+    ``shares``: of the measured bandwidth (decode, by streams) and matmul rate (prefill), if asked.
     ``context_step_ratio``: time of a decode step at the longest context over one at 320 tokens.
     """
 
@@ -32,6 +35,7 @@ class EngineFigures:
     prefill_256: float
     decode: dict[str, float]
     context_step_ratio: float
+    shares: dict[str, float] | None = None
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -62,6 +66,19 @@ class StepBench:
             context_step_ratio=long / short,
         )
 
+    def against(
+        self, figures: EngineFigures, roofline: Roofline, kind: WeightType
+    ) -> EngineFigures:
+        """The same figures with their shares of what the device can do."""
+        read = bytes_per_step(self._model.config, kind)
+        shares = {
+            f"decode_{n}": rate / int(n) * read / roofline.bytes_per_second
+            for n, rate in figures.decode.items()
+        }
+        operations = 2 * figures.active_parameters * figures.prefill_256
+        shares["prefill_256"] = operations / roofline.operations_per_second
+        return replace(figures, shares=shares)
+
     def prefill_seconds(self, length: int) -> float:
         """Seconds of one prompt of ``length`` tokens, in chunks as the scheduler would cut it."""
         size = min(length, self._cache.longest_chunk)
@@ -81,9 +98,10 @@ class StepBench:
     @torch.inference_mode()
     def _step(self, plan: StepPlan, *, last_only: bool) -> None:
         self._cache.begin(plan)
-        tokens = torch.arange(plan.tokens) % self._model.config.vocab_size
-        hidden = self._model(tokens, plan.positions(), self._cache.attend)
-        logits = self._model.logits(hidden[-1:] if last_only else hidden)
+        device = self._cache.device
+        tokens = (torch.arange(plan.tokens) % self._model.config.vocab_size).to(device)
+        hidden = self._model(tokens, plan.positions().to(device), self._cache.attend)
+        logits = self._model.logits(hidden[-1:] if last_only else hidden).cpu()
         row = SamplingRow(SamplingParams(), 0, 0, frozenset(), Counter())
         sample(logits, [row] * len(logits), self._never)
 
