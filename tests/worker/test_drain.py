@@ -134,13 +134,13 @@ async def test_stopping_twice_is_stopping_once() -> None:
 
 
 async def test_a_drain_in_this_process_leaves_no_stream_behind() -> None:
-    async with running_worker(plan="tpot=5ms") as worker:
+    async with running_worker(plan="tpot=40ms", drain_seconds=20.0) as worker:
         answers = [
-            asyncio.create_task(generate(worker.stub, max_tokens=30, seed=seed))
+            asyncio.create_task(generate(worker.stub, max_tokens=80, seed=seed))
             for seed in range(20)
         ]
         await eventually(lambda: len(worker.server.streams) == 20)
         await worker.server.drain()
         assert len(worker.server.streams) == 0
         for seed, answer in enumerate(await asyncio.gather(*answers)):
-            assert answer.tokens == fake_text.answer(seed, 0, 30)
+            assert answer.tokens == fake_text.answer(seed, 0, 80)
