@@ -38,6 +38,7 @@ def refresh_card(folder: Path, evaluation: Path) -> str:
         raise FileNotFoundError(f"{facts_file} is missing; write the checkpoint with train export")
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     report = json.loads(evaluation.read_text(encoding="utf-8"))
+    write_manifest(folder)  # the evaluation may be a file of the folder, newer than its sum
     facts["answers"] = showcase(load_subject(folder))
     facts_file.write_text(facts_text(facts), encoding="utf-8")
     config = ModelConfig.from_file(folder / "config.json")
