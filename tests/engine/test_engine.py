@@ -19,6 +19,7 @@ from avikam.model.linear import Int8Embedding
 from avikam.model.quantize import float_state
 from avikam.model.reference import reference_logits
 from avikam.model.tokenizer import Tokenizer
+from avikam.model.transformer import Avikam1
 from avikam.protocol.errors import ApiError
 from tests.engine.client import Answer, ask
 from tests.engine.conftest import BuildEngine
@@ -223,7 +224,9 @@ def test_logits_that_are_not_numbers_end_that_row_only(build: BuildEngine) -> No
     engine = build(slots=2, native=False)
     healthy, poison = prompt_of(7), [*prompt_of(7, 1), 305]
     alone = ask(engine, healthy, max_tokens=30, ignore_eos=True).wait()
-    embedding = engine._runner.model.embed
+    model = engine._runner.model
+    assert isinstance(model, Avikam1)
+    embedding = model.embed
     assert isinstance(embedding, Int8Embedding)
     embedding._scale = embedding._scale.clone()  # the head reads the same tensor
     embedding._scale[305] = torch.nan
