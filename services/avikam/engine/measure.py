@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from avikam.engine.roofline import Roofline, bytes_per_step
-from avikam.engine.runner import StepModel
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
 from avikam.model.loading import WeightType
+from avikam.model.steps import StepModel
 from avikam.protocol.sampling import SamplingParams
 
 

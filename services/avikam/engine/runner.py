@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,21 +14,8 @@ from avikam.engine.sequence import Sequence
 from avikam.model.attention.plan import StepPlan
 from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import SlotStore
-from avikam.model.config import ModelConfig
 from avikam.model.lora import AppliedAdapter, adapt_rows
-from avikam.model.transformer import Adapt, Attend
-
-
-class StepModel(Protocol):
-    """What a step needs of a model: Avikam1 through PyTorch, or natively."""
-
-    config: ModelConfig
-
-    def __call__(
-        self, tokens: Tensor, positions: Tensor, attend: Attend, adapt: Adapt | None = None, /
-    ) -> Tensor: ...
-
-    def logits(self, hidden: Tensor) -> Tensor: ...
+from avikam.model.steps import StepModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,34 +6,18 @@ bit: the arithmetic is the same for every batch and every cut, whoever makes the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.plan import Chunk, StepPlan
-from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import Checkpoint
-from avikam.model.loading import load_model
-from avikam.model.native.model import NativeModel, unsupported
-from avikam.model.native.selftest import native_problem
-from avikam.model.native.slots import NativeSlots
-from avikam.model.transformer import Attend
+from avikam.model.steps import int8_model, int8_slots
 from avikam.trainer.decoding import Advance, Request, room
 from avikam.trainer.examples import Example
 from avikam.trainer.likelihood import Likelihood
-
-_log = logging.getLogger(__name__)
-
-
-class _StepModel(Protocol):
-    def __call__(self, tokens: Tensor, positions: Tensor, attend: Attend, /) -> Tensor: ...
-
-    def logits(self, hidden: Tensor) -> Tensor: ...
 
 
 class ServedModel:
@@ -41,7 +25,8 @@ class ServedModel:
 
     def __init__(self, checkpoint: Checkpoint, slots: int = 64) -> None:
         self.config = checkpoint.config
-        self._model, self._slots = _int8_steps(checkpoint, slots)
+        self._slots = int8_slots(checkpoint.config, slots)
+        self._model = int8_model(checkpoint, self._slots)
 
     @torch.inference_mode()
     def log_likelihoods(
@@ -138,15 +123,3 @@ class _Sequence:
             return False
         self.answer.append(token)
         return len(self.answer) < self._limit
-
-
-def _int8_steps(checkpoint: Checkpoint, slots: int) -> tuple[_StepModel, SlotState]:
-    """What a CPU worker would choose for this checkpoint on this machine."""
-    config = checkpoint.config
-    problem = native_problem()
-    cache = Int8Slots(config, slots) if problem else NativeSlots(config, slots)
-    problem = problem or unsupported(config)
-    if isinstance(cache, NativeSlots) and not problem:
-        return NativeModel(config, checkpoint.weights, cache), cache
-    _log.info("int8 steps run through PyTorch, not natively: %s", problem)
-    return load_model(checkpoint, "int8"), cache

@@ -19,11 +19,11 @@ from avikam.engine.kv.block import BlockFormat
 from avikam.engine.kv.codec import CODECS, ColdForm
 from avikam.engine.kv.keys import PrefixChain, root_key, seal_key
 from avikam.engine.kv.redis_tier import RedisTier
-from avikam.engine.runner import StepModel
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import Snapshot
+from avikam.model.steps import StepModel
 from avikam.protocol.sampling import SamplingParams
 
 T = TypeVar("T")
