@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 
 def require_tool(name: str) -> str:
-    """Path of a program. Where it is missing, the test skips; with CI=true it fails."""
-    path = shutil.which(name)
+    """Path of a program, here or beside our Python.
+
+    Where it is missing, the test skips; with CI=true it fails.
+    """
+    path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     if path is not None:
         return path
     message = f"{name} is not installed"

@@ -14,12 +14,11 @@ import pytest
 from avikam.trainer.evaluation.choices import plain_options, score_choices
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.readers import find, read_jsonl
-from tests.environments import pinned_environment
+from tests.clients.environments import python_with
 from tests.gateway.harness import serving
 from tests.trainer.conftest import Pipeline
 
-HERE = Path(__file__).parent
-TASKS = HERE.parents[1] / "recipes" / "lm-eval"
+TASKS = Path(__file__).parents[2] / "recipes" / "lm-eval"
 
 
 NAMES = ("quiz", "logic")
@@ -48,9 +47,9 @@ async def test_local_completions_scores_as_in_process(pipeline: Pipeline, tmp_pa
 
 async def lm_eval(url: str, corpus: Path, out: Path) -> None:
     """The command of docs/training.md, in lm-eval's own environment."""
-    programs = await asyncio.to_thread(pinned_environment, HERE / "lm-eval.txt")
+    python = await asyncio.to_thread(python_with, "lm_eval")
     process = await asyncio.create_subprocess_exec(
-        programs / "lm_eval",
+        *python, "-m", "lm_eval",
         "--model", "local-completions",
         "--model_args", f"base_url={url},model=avikam1-nano,tokenized_requests=True,max_length=255",
         "--include_path", TASKS, "--tasks", ",".join(f"avikam_{n}" for n in NAMES),
