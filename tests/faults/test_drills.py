@@ -12,7 +12,7 @@ QUICK = [drill for drill in catalogue() if drill.quick]
 
 @pytest.mark.parametrize("drill", QUICK, ids=[drill.id for drill in QUICK])
 async def test_a_fault_costs_no_token(drill: Drill) -> None:
-    figures = await drill.run(pace=0.4, workers=2)
+    figures = await drill.run(pace=0.4, workers=3)
 
     assert drill.broken(figures, times=False) == {}, figures
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avikam.model.bitsandbytes_linear import bitsandbytes_problem
 from avikam.model.checkpoint import (
     CheckpointError,
     describe_checkpoint,
@@ -164,6 +165,8 @@ def test_both_int8_products_agree_and_ignore_the_rows_beside(width: int) -> None
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8", "int4", "llm-int8", "nf4"])
 def test_every_weight_type_loads(folder: Path, kind: WeightType) -> None:
     checkpoint = load_checkpoint(folder)
+    if kind in ("llm-int8", "nf4") and bitsandbytes_problem():
+        pytest.skip(bitsandbytes_problem())
     model = load_model(checkpoint, kind)
     out = model.embed(torch.tensor([5]))
     expected = float_state(checkpoint.weights)["embed.weight"][5:6]

@@ -25,5 +25,4 @@ def drills() -> Iterator[Drill]:
         raising,
         Layout(launcher=("-m", "tests.faults.strange"), environ={"FAULTS_RAISE": "0.001"}),
         after=1,
-        quick=True,
     )
