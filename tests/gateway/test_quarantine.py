@@ -9,8 +9,8 @@ import pytest
 from avikam.gateway.resilience.quarantine import Case, Quarantine, QuarantineRules
 from avikam.protocol.errors import ApiError
 from avikam.v1 import generation_pb2, worker_pb2
+from tests.gateway.clock import Clock
 from tests.gateway.harness import RunningGateway, gateway_to
-from tests.gateway.test_resilience import Clock
 from tests.worker.harness import worker_process
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from avikam.gateway.admission.admission import Admission, AdmissionLimits
 from avikam.protocol.errors import ApiError
+from tests.gateway.clock import Clock
 from tests.gateway.harness import serving
-from tests.gateway.test_resilience import Clock
 from tests.worker.harness import eventually
 
 

@@ -14,10 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from avikam.engine import fake_text
-from avikam.engine.fake_reader import Passage, PlainReader, StoppingReader, reader_for
+from avikam.engine.fake_reader import Passage, reader_for
+from avikam.engine.fake_sequence import FakeSequence, made_up_choices
 from avikam.engine.fault_plan import INJECTED, Fault, FaultKind, FaultPlan
 from avikam.engine.interface import (
     AdapterInfo,
@@ -28,8 +28,6 @@ from avikam.engine.interface import (
     FinishReason,
     SequenceSpec,
     Sink,
-    Timings,
-    TokenChoice,
 )
 from avikam.engine.rate import TokenRate
 from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
@@ -39,30 +37,9 @@ from avikam.protocol.sampling import SamplingParams
 _TICK = 0.001
 # The loop counts a step at least this often while it has work.
 _PULSE = 0.1
-# Without a pace, a sequence gets this many tokens a step.
-_BURST = fake_text.BLOCK
 _NOTHING = Passage((), "")
 # An injected end: what was held back stays unsaid, the next engine will say it.
 _ABANDONED = Passage((), "", stopped=True)
-
-
-@dataclass(slots=True, eq=False)
-class _Sequence:
-    """One sequence on its way: waiting (no slot), running, or ended."""
-
-    spec: SequenceSpec
-    sink: Sink
-    index: int
-    end: int
-    reader: PlainReader | StoppingReader
-    faults: deque[Fault]
-    tpot: float
-    cost: int
-    submitted: float
-    admitted: float = 0.0
-    first: float = 0.0
-    due: float = 0.0
-    ended: bool = False
 
 
 class FakeEngine:
@@ -85,12 +62,12 @@ class FakeEngine:
         self._model = _describe(model_id, max_model_len)
         self._wake = threading.Condition()
         # Guarded by _wake: who exists, who waits, and when somebody is due.
-        self._sequences: dict[str, _Sequence] = {}
-        self._waiting: deque[_Sequence] = deque()
+        self._sequences: dict[str, FakeSequence] = {}
+        self._waiting: deque[FakeSequence] = deque()
         self._waiting_count = 0
         self._running = 0
         self._load = 0
-        self._alarms: list[tuple[float, int, _Sequence]] = []
+        self._alarms: list[tuple[float, int, FakeSequence]] = []
         self._closing = False
         self._serial = itertools.count()
         self._ordinals = itertools.count(1)
@@ -196,7 +173,7 @@ class FakeEngine:
             message = f"adapter {spec.adapter!r} is not loaded"
             raise ApiError(404, message, "model_not_found", "model")
 
-    def _refuse_what_cannot_wait(self, sequence: _Sequence) -> None:
+    def _refuse_what_cannot_wait(self, sequence: FakeSequence) -> None:
         if self._running < self._slots:
             return
         if self._waiting_count >= self._queue_requests:
@@ -204,11 +181,11 @@ class FakeEngine:
         if self._load + sequence.cost > self._queue_tokens:
             raise overloaded(f"The queue is full: {self._load} tokens are promised.")
 
-    def _sequence(self, spec: SequenceSpec, sink: Sink, faults: tuple[Fault, ...]) -> _Sequence:
+    def _sequence(self, spec: SequenceSpec, sink: Sink, faults: tuple[Fault, ...]) -> FakeSequence:
         room = self._model.max_model_len - len(spec.prompt)
         end = min(spec.sampling.max_tokens or room, room)
         start = len(spec.generated)
-        return _Sequence(
+        return FakeSequence(
             spec=spec,
             sink=sink,
             index=start,
@@ -220,7 +197,7 @@ class FakeEngine:
             submitted=time.monotonic(),
         )
 
-    def _enter(self, sequence: _Sequence) -> None:
+    def _enter(self, sequence: FakeSequence) -> None:
         self._sequences[sequence.spec.request_id] = sequence
         self._load += sequence.cost
         if self._running < self._slots:
@@ -231,13 +208,13 @@ class FakeEngine:
         if sequence.spec.deadline is not None:
             self._set_alarm(sequence, sequence.spec.deadline)
 
-    def _admit(self, sequence: _Sequence, now: float) -> None:
+    def _admit(self, sequence: FakeSequence, now: float) -> None:
         self._running += 1
         sequence.admitted = now
         sequence.due = now + self._plan.ttft
         self._set_alarm(sequence, sequence.due)
 
-    def _set_alarm(self, sequence: _Sequence, when: float) -> None:
+    def _set_alarm(self, sequence: FakeSequence, when: float) -> None:
         if sequence.spec.deadline is not None:
             when = min(when, sequence.spec.deadline)
         heapq.heappush(self._alarms, (when, next(self._serial), sequence))
@@ -271,7 +248,7 @@ class FakeEngine:
 
     def _step(self) -> None:
         now = time.monotonic()
-        due: list[_Sequence] = []
+        due: list[FakeSequence] = []
         while self._alarms and self._alarms[0][0] <= now:
             due.append(heapq.heappop(self._alarms)[2])
         for sequence in due:
@@ -281,14 +258,14 @@ class FakeEngine:
         self._made = 0
         self._count_step()
 
-    def _advance(self, sequence: _Sequence, now: float) -> None:
+    def _advance(self, sequence: FakeSequence, now: float) -> None:
         deadline = sequence.spec.deadline
         if deadline is not None and now >= deadline:
             self._finish(sequence, FinishReason.DEADLINE)
         elif sequence.admitted and sequence.due <= now:
             self._run(sequence, now)
 
-    def _run(self, sequence: _Sequence, now: float) -> None:
+    def _run(self, sequence: FakeSequence, now: float) -> None:
         if not sequence.first:
             sequence.first = now
             if not self._replay(sequence):
@@ -301,7 +278,7 @@ class FakeEngine:
         if not sequence.ended:
             self._set_alarm(sequence, sequence.due)
 
-    def _replay(self, sequence: _Sequence) -> bool:
+    def _replay(self, sequence: FakeSequence) -> bool:
         """Read the resumed tokens; whether there is anything left to generate."""
         passage = sequence.reader.read(sequence.spec.generated)
         nothing = Passage((), "", passage.stopped, passage.stop_match)
@@ -311,9 +288,9 @@ class FakeEngine:
             self._finish(sequence, FinishReason.LENGTH, nothing)
         return not sequence.ended
 
-    def _emit(self, sequence: _Sequence, now: float) -> None:
+    def _emit(self, sequence: FakeSequence, now: float) -> None:
         sampling, start = sequence.spec.sampling, sequence.index
-        stop = start + self._due_count(sequence, now)
+        stop = start + sequence.tokens_due(now)
         passage = sequence.reader.read(fake_text.answer(sampling.seed or 0, start, stop))
         count = len(passage.tokens)
         sequence.index += count
@@ -324,18 +301,12 @@ class FakeEngine:
         elif sequence.index >= sequence.end:
             self._finish(sequence, FinishReason.LENGTH, passage)
         else:
-            choices = _choices(passage.tokens, sampling.logprobs)
+            choices = made_up_choices(passage.tokens, sampling.logprobs)
             sequence.sink(Delta(start, passage.tokens, passage.text, choices))
-
-    def _due_count(self, sequence: _Sequence, now: float) -> int:
-        """How many tokens are due now: at least one, at most up to the next fault."""
-        count = 1 + int((now - sequence.due) / sequence.tpot) if sequence.tpot else _BURST
-        end = min(sequence.end, sequence.faults[0].at) if sequence.faults else sequence.end
-        return min(count, end - sequence.index)
 
     def _finish(
         self,
-        sequence: _Sequence,
+        sequence: FakeSequence,
         reason: FinishReason,
         last: Passage = _NOTHING,
         error: str = "",
@@ -346,18 +317,18 @@ class FakeEngine:
             reason=reason,
             prompt_tokens=len(sequence.spec.prompt),
             completion_tokens=sequence.index,
-            timings=_timings(sequence),
+            timings=sequence.timings(),
             stop_match=last.stop_match,
             error=error,
-            prompt_choices=_choices(sequence.spec.prompt, sampling.prompt_logprobs),
+            prompt_choices=made_up_choices(sequence.spec.prompt, sampling.prompt_logprobs),
         )
         text = last.text if last.stopped else last.text + sequence.reader.flush()
         first = sequence.index - len(last.tokens)
-        choices = _choices(last.tokens, sampling.logprobs)
+        choices = made_up_choices(last.tokens, sampling.logprobs)
         sequence.sink(Delta(first, last.tokens, text, choices, finish))
         self._admit_next()
 
-    def _leave(self, sequence: _Sequence) -> None:
+    def _leave(self, sequence: FakeSequence) -> None:
         sequence.ended = True
         del self._sequences[sequence.spec.request_id]
         self._load -= sequence.cost
@@ -375,7 +346,7 @@ class FakeEngine:
 
     # Faults.
 
-    def _meet(self, sequence: _Sequence, fault: Fault) -> None:
+    def _meet(self, sequence: FakeSequence, fault: Fault) -> None:
         match fault.kind:
             case FaultKind.SLOW:
                 sequence.tpot = fault.seconds
@@ -398,7 +369,7 @@ class FakeEngine:
         while not self._closing:
             self._wake.wait()
 
-    def _misnumber(self, sequence: _Sequence, kind: FaultKind) -> None:
+    def _misnumber(self, sequence: FakeSequence, kind: FaultKind) -> None:
         """Say the next token with an index of the future, or the one before it again."""
         seed = sequence.spec.sampling.seed or 0
         index = sequence.index - (kind is FaultKind.REPEAT)
@@ -420,31 +391,4 @@ def _describe(model_id: str, max_model_len: int) -> EngineModel:
         device="cpu",
         created=0,
         default_sampling=SamplingParams(temperature=1.0),
-    )
-
-
-def _choices(tokens: Sequence[int], wanted: int | None) -> tuple[TokenChoice, ...]:
-    """Made-up logprobs: the same for the same token wherever it stands."""
-    if wanted is None:
-        return ()
-    return tuple(
-        TokenChoice(
-            token,
-            -0.5 - token / 1024,
-            1,
-            tuple(
-                ((token + rank) % fake_text.VOCAB_SIZE, -0.5 - token / 1024 - rank)
-                for rank in range(wanted)
-            ),
-        )
-        for token in tokens
-    )
-
-
-def _timings(sequence: _Sequence) -> Timings:
-    now = time.monotonic()
-    admitted = sequence.admitted or now
-    first = sequence.first or now
-    return Timings(
-        queue=admitted - sequence.submitted, prefill=first - admitted, decode=now - first
     )

@@ -1,0 +1,1 @@
+"""The panels of the Grafana dashboards, and the queries they share."""
