@@ -21,7 +21,7 @@ PRETRAIN = {
     "precision": "float32",
     "validate_every": 50,
     "rates": {"matrices": 0.02, "vectors": 0.005},
-    "weights": {"everyday-pairs": 0.8, "prose": 0.05, "chat": 0.1, "exercises": 0.05},
+    "weights": {"everyday-pairs": 0.8, "prose": 0.05, "chat": 0.1, "arithmetic": 0.05},
 }
 
 

@@ -76,14 +76,17 @@ def pretrain(
     recipe: Recipe = None,
     device: Device = "auto",
     track: Track = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder to begin with, not random weights.")
+    ] = None,
 ) -> None:
-    """Train from scratch; under torchrun on several GPUs or processes."""
+    """Train from scratch, or on from a checkpoint; under torchrun on several processes."""
     from avikam.trainer.pretrain import PretrainConfig
     from avikam.trainer.pretrain_command import PretrainPaths, pretrain
     from avikam.trainer.recipe import load_recipe
 
     with fail_clearly():
-        paths = PretrainPaths(data, tokenizer, out)
+        paths = PretrainPaths(data, tokenizer, out, start)
         written = pretrain(paths, load_recipe(PretrainConfig, recipe), device, track)
     if written:
         typer.echo(written)

@@ -27,15 +27,17 @@ from avikam.trainer.state import Progress, load_state, save_state
 
 def _shares() -> dict[str, float]:
     return {
-        "everyday-pairs": 0.62,
-        "other-pairs": 0.07,
-        "sentences": 0.08,
+        "everyday-pairs": 0.56,
+        "other-pairs": 0.09,
+        "sentences": 0.07,
         "prose": 0.09,
         "chat": 0.06,
-        "talk": 0.015,
-        "exercises": 0.025,
-        "knowledge": 0.03,
-        "reasoning": 0.01,
+        "talk": 0.025,
+        "arithmetic": 0.02,
+        "logic": 0.02,
+        "quiz": 0.01,
+        "reading": 0.045,
+        "word-problems": 0.01,
     }
 
 
@@ -96,7 +98,10 @@ class Objective(nn.Module):
 
 
 class Pretraining:
-    """A resumable run in one folder: ``state.pt`` and ``metrics.jsonl``."""
+    """A resumable run in one folder: ``state.pt`` and ``metrics.jsonl``.
+
+    ``earlier`` tells of the runs behind the weights that ``model`` comes with.
+    """
 
     def __init__(
         self,
@@ -105,6 +110,7 @@ class Pretraining:
         mixture: Mixture,
         config: PretrainConfig,
         world: World | None = None,
+        earlier: list[dict[str, int]] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -114,7 +120,7 @@ class Pretraining:
         self._mixture = mixture
         self._optimizers = build_optimizers(self._model, config.rates)
         self._objective = self._world.share(Objective(self._model, config))
-        self.progress = Progress()
+        self.progress = Progress(earlier=earlier or [])
         if self.state_file.exists():
             self.progress = load_state(self.state_file, self._model, self._optimizers)
             mixture.restore(self.progress.mixture)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from avikam.model.checkpoint import load_checkpoint
 from avikam.model.config import ModelConfig, preset
+from avikam.model.quantize import float_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1, initialize
 from avikam.trainer.corpus import load_corpus
+from avikam.trainer.export.card import runs_behind
 from avikam.trainer.mixture import Mixture
 from avikam.trainer.packing import Batch
 from avikam.trainer.parallel import World, joined_world
@@ -25,11 +28,12 @@ from avikam.trainer.tracking import tracked_run
 
 @dataclass(frozen=True, slots=True)
 class PretrainPaths:
-    """Where a run reads and writes."""
+    """Where a run reads and writes; ``start`` is the checkpoint whose weights it begins with."""
 
     data: Path
     tokenizer: Path
     out: Path
+    start: Path | None = None
 
 
 def pretrain(
@@ -50,9 +54,10 @@ def _run(
 ) -> str:
     model = Avikam1(model_config(config, tokenizer))
     initialize(model, config.seed)
+    earlier = begin_with(model, paths.start) if paths.start else []
     corpus = load_corpus(paths.data)
     sources = pretraining_sources(corpus, tokenizer, config.weights, config.length)
-    run = Pretraining(paths.out, model, Mixture(sources, config.seed), config, world)
+    run = Pretraining(paths.out, model, Mixture(sources, config.seed), config, world, earlier)
     held_out = held_out_batches(paths.data, tokenizer, config)
     name, records = paths.out.name, track if world.leads else None
     with (
@@ -70,6 +75,26 @@ def _run(
         if world.leads:
             tracker.artifact(paths.out / "metrics.jsonl")
     return str(run.state_file) if world.leads else ""
+
+
+def begin_with(model: Avikam1, start: Path) -> list[dict[str, int]]:
+    """Put a checkpoint's weights into ``model``; returns the runs that made them.
+
+    int8 weights begin as the floats they stand for. ValueError when the shapes differ.
+    """
+    checkpoint = load_checkpoint(start)
+    if model_shape(checkpoint.config) != model_shape(model.config):
+        raise ValueError(
+            f"{start} is another model than the recipe's; give the recipe its model and changes"
+        )
+    weights = float_state(checkpoint.weights)
+    model.load_state_dict(weights, strict=not model.config.tie_embeddings)
+    return runs_behind(start)
+
+
+def model_shape(config: ModelConfig) -> ModelConfig:
+    """A config without what does not change a weight."""
+    return config.with_changes(name="")
 
 
 def model_config(config: PretrainConfig, tokenizer: Tokenizer) -> ModelConfig:

@@ -29,7 +29,10 @@ FALLBACK_PROMPTS = {
 def pretraining_sources(
     corpus: Corpus, tokenizer: Tokenizer, weights: dict[str, float], max_tokens: int
 ) -> list[Source]:
-    """Named sources with their share of tokens; ``max_tokens`` cuts the longest examples."""
+    """Named sources with their share of tokens; ``max_tokens`` cuts the longest examples.
+
+    ValueError when ``weights`` names a source that is none.
+    """
     pools = {
         "everyday-pairs": _pairs(corpus, everyday=True),
         "other-pairs": _pairs(corpus, everyday=False),
@@ -41,16 +44,25 @@ def pretraining_sources(
     chats = {
         "chat": [t for kind in EVERYDAY_CHATS for t in corpus.chats.get(kind, [])],
         "talk": [t for kind in ("talk", "regional") for t in corpus.chats.get(kind, [])],
-        "exercises": [t for kind in ("arithmetic", "logic") for t in corpus.chats.get(kind, [])],
-        "knowledge": [t for kind in ("quiz", "reading") for t in corpus.chats.get(kind, [])],
-        "reasoning": list(corpus.chats.get("math", [])),
+        "arithmetic": list(corpus.chats.get("arithmetic", [])),
+        "logic": list(corpus.chats.get("logic", [])),
+        "quiz": list(corpus.chats.get("quiz", [])),
+        "reading": list(corpus.chats.get("reading", [])),
+        "word-problems": list(corpus.chats.get("math", [])),
     }
     prompts = {d: corpus.prompts.get(d) or FALLBACK_PROMPTS[d] for d in FALLBACK_PROMPTS}
     sources = [_pair_source(n, p, prompts, tokenizer, max_tokens) for n, p in pools.items()]
     sources.append(_generated_source(corpus, prompts, tokenizer, max_tokens))
     sources += [_passage_source(n, p, tokenizer, max_tokens) for n, p in passages.items()]
     sources += [_chat_source(n, t, tokenizer, max_tokens) for n, t in chats.items()]
+    _refuse_unknown(weights, [source.name for source in sources])
     return [Source(s.name, s.size, weights.get(s.name, 0.0), s.render) for s in sources]
+
+
+def _refuse_unknown(weights: dict[str, float], known: list[str]) -> None:
+    unknown = [name for name in weights if name not in known]
+    if unknown:
+        raise ValueError(f"no source is named {unknown[0]!r}; weights take {', '.join(known)}")
 
 
 def _pairs(corpus: Corpus, everyday: bool) -> list[Pair]:
@@ -70,11 +82,11 @@ def _cut(example: Example, max_tokens: int) -> Example:
 def _pair_source(
     name: str, pairs: list[Pair], prompts: dict[str, list[str]], tokenizer: Tokenizer, most: int
 ) -> Source:
-    """Each pair counts twice, once per direction; one time in five in the tagged form."""
+    """Each pair counts twice, once per direction; three times in ten in the tagged form."""
 
     def render(index: int, rng: np.random.Generator) -> Example:
         pair, to_english = pairs[index // 2], index % 2 == 0
-        if rng.random() < 0.2:
+        if rng.random() < 0.3:
             return _cut(tagged_translation(tokenizer, pair, to_english), most)
         asked = prompts["fr>en" if to_english else "en>fr"]
         return _cut(translation(tokenizer, pair, asked, to_english, rng), most)

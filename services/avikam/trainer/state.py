@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,20 @@ from avikam.model.transformer import Avikam1
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run has come; ``seconds`` adds up over all its processes."""
+    """How far a run has come; ``seconds`` adds up over all its processes.
+
+    ``earlier`` are the runs whose weights this one began with: {steps, tokens, seconds} each.
+    """
 
     step: int = 0
     seconds: float = 0.0
     tokens: int = 0
     mixture: dict[str, list[int]] = field(default_factory=dict)
+    earlier: list[dict[str, int]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, int]:
+        """What a model card says of the run."""
+        return {"steps": self.step, "tokens": self.tokens, "seconds": round(self.seconds)}
 
 
 def save_state(
@@ -33,7 +41,7 @@ def save_state(
         "config": model.config.to_json(),
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "progress": [progress.step, progress.seconds, progress.tokens, progress.mixture],
+        "progress": [getattr(progress, f.name) for f in fields(progress)],
     }
     beside = path.with_suffix(".partial")
     torch.save(payload, beside)

@@ -99,14 +99,27 @@ def _cell(text: str) -> str:
 
 
 def _training(facts: dict[str, Any]) -> str:
-    progress = facts["training"]
-    text = (
-        f"Trained from scratch: {progress['steps']:,} steps, {progress['tokens']:,} tokens, "
-        f"{progress['seconds'] / 60:.0f} minutes."
-    )
+    last = facts["training"]
+    runs: list[dict[str, Any]] = [*last.get("earlier", []), last]
+    text = f"Trained from scratch: {_run(runs[0])}."
+    text += "".join(f" Then on from those weights, as stored: {_run(run)}." for run in runs[1:])
     if facts.get("adapter"):
         text += f" The adapter {facts['adapter']} is merged into the weights."
     return text
+
+
+def _run(run: dict[str, Any]) -> str:
+    minutes = run["seconds"] / 60
+    return f"{run['steps']:,} steps, {run['tokens']:,} tokens, {minutes:.0f} minutes"
+
+
+def runs_behind(folder: Path) -> list[dict[str, int]]:
+    """The training runs that a checkpoint's facts tell of, the oldest first."""
+    facts_file = folder / FACTS
+    if not facts_file.exists():
+        return []
+    training = dict(json.loads(facts_file.read_text(encoding="utf-8"))["training"])
+    return [*training.pop("earlier", []), training]
 
 
 def _calibration(calibration: dict[str, Any]) -> str:

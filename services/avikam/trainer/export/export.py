@@ -129,9 +129,5 @@ def _read(paths: ExportPaths, name: str) -> _Trained:
     if paths.adapter:
         weights = merged(weights, read_adapter(paths.adapter, config), config)
     progress = read_progress(paths.state)
-    training = {
-        "steps": progress.step,
-        "tokens": progress.tokens,
-        "seconds": round(progress.seconds),
-    }
+    training: dict[str, Any] = {**progress.summary(), "earlier": progress.earlier}
     return _Trained(config.with_changes(name=name), weights, training)
