@@ -77,6 +77,12 @@ def test_temperature_zero_is_the_argmax_and_ignores_filters() -> None:
     assert tokens(logits, rows) == logits.argmax(-1).tolist()
 
 
+def test_temperatures_too_small_to_divide_by_are_zero() -> None:
+    logits = torch.randn(3, 100, generator=torch.Generator().manual_seed(2))
+    rows = [row(i, temperature=value) for i, value in enumerate((5e-324, 1e-45, 1e-6))]
+    assert tokens(logits, rows) == logits.argmax(-1).tolist()
+
+
 def test_noise_depends_on_seed_and_position_alone() -> None:
     one = gumbel([row_key(1, 5)], 64)
     assert torch.equal(one, gumbel([row_key(9, 9), row_key(1, 5)], 64)[1:])

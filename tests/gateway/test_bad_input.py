@@ -237,7 +237,7 @@ async def test_an_unknown_model_is_404_and_tells_the_known_ones(
 
         assert reply.status_code == 404
         error = reply.json()["error"]
-        assert (error["type"], error["code"]) == ("not_found_error", "model_not_found")
+        assert (error["type"], error["code"]) == ("invalid_request_error", "model_not_found")
         assert error["param"] == "model"
         assert "avikam1-fake" in error["message"]
 

@@ -6,12 +6,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
+from grpc import aio
 
 from avikam.client import AsyncClient, AsyncGrpcClient, AvikamError, Retries
-from tests.gateway.harness import RunningGateway, serving
-from tests.worker.harness import LOOPBACK
+from avikam.protocol.limits import LIMITS
+from avikam.protocol.rpc_errors import from_trailers
+from avikam.v1 import generation_pb2 as pb
+from avikam.v1 import inference_pb2
+from tests.gateway.harness import PROTOBUF, RunningGateway, serving
+from tests.worker.harness import LOOPBACK, connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -166,4 +172,69 @@ async def refusal(client: AsyncClient | AsyncGrpcClient, case: Bad) -> Told:
             **dict(case.sampling),
         )
     error = refused.value
+    return error.status, error.code, error.param, error.message
+
+
+# What only messages can say wrong
+
+
+async def test_a_message_that_would_fill_the_memory_is_refused_while_it_is_bytes(
+    gateway: RunningGateway,
+) -> None:
+    """2 MiB of empty prompts, or of empty turns of one conversation."""
+    turns = pb.Prompt(chat=pb.ChatMessages(messages=[pb.ChatMessage()] * 2**20))
+    conversation = inference_pb2.GenerateRequest(prompts=[turns]).SerializeToString()
+    for body in (b"\x12\x00" * 2**20, conversation):
+        told = await raw_by_http(gateway, body), await raw_by_grpc(gateway, body)
+
+        assert [one[:3] for one in told] == [(400, "invalid_value", "prompt")] * 2
+        assert "fields" in told[0][3]
+
+
+async def test_a_message_of_another_type_or_time_is_refused(gateway: RunningGateway) -> None:
+    """One that happens to parse, and one with a field that this gateway does not have."""
+    later = inference_pb2.GenerateRequest(prompts=[pb.Prompt(text="a")]).SerializeToString()
+    sampling = pb.SamplingParams(max_tokens=2).SerializeToString() + b"\xa0\x06\x01"
+    others = (
+        inference_pb2.TextTokenizeRequest(prompt=pb.Prompt(text="abc"), add_special_tokens=True),
+        pb.Usage(prompt_tokens=3, completion_tokens=3),
+    )
+    bodies = [other.SerializeToString() for other in others]
+    bodies += [later + b"\xa0\x06\x01", later + b"\x1a%c" % len(sampling) + sampling]
+    for body in bodies:
+        told = await raw_by_http(gateway, body), await raw_by_grpc(gateway, body)
+
+        assert [one[:3] for one in told] == [(400, "unknown_parameter", None)] * 2, body
+        assert await gateway.text(prompt="Bonjour", max_tokens=2)
+
+
+async def test_a_message_above_the_limit_is_413_and_resource_exhausted(
+    gateway: RunningGateway,
+) -> None:
+    prompt = pb.Prompt(text="a" * (LIMITS.grpc_message_bytes + 1))
+    body = inference_pb2.GenerateRequest(prompts=[prompt]).SerializeToString()
+
+    assert (await raw_by_http(gateway, body))[:2] == (413, "body_too_large")
+    async with connected(f"{LOOPBACK}:{gateway.server.grpc_port}") as channel:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await channel.unary_unary(f"{SERVICE}/Generate", None, None)(body)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await gateway.text(prompt="Bonjour", max_tokens=2)
+
+
+SERVICE = "/avikam.v1.InferenceService"
+
+
+async def raw_by_http(gateway: RunningGateway, body: bytes) -> Told:
+    reply = await gateway.send("/generate", body, content_type=PROTOBUF)
+    error = reply.json()["error"]
+    return reply.status_code, error["code"], error["param"], error["message"]
+
+
+async def raw_by_grpc(gateway: RunningGateway, body: bytes) -> Told:
+    async with connected(f"{LOOPBACK}:{gateway.server.grpc_port}") as channel:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await channel.unary_unary(f"{SERVICE}/Generate", None, None)(body)
+    error = from_trailers(refused.value.details() or "", refused.value.trailing_metadata() or ())
+    assert error is not None, refused.value
     return error.status, error.code, error.param, error.message

@@ -114,7 +114,7 @@ async def test_an_unknown_path_names_near_ones(gateway: RunningGateway) -> None:
     assert reply.status_code == 404
     error = reply.json()["error"]
     assert error["code"] == "route_not_found"
-    assert error["type"] == "not_found_error"
+    assert error["type"] == "invalid_request_error"
     assert "/v1/chat/completions" in error["message"]
 
 

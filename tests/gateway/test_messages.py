@@ -120,6 +120,7 @@ async def test_errors_have_the_other_envelope(
     assert body["error"]["type"] == kind
     assert words in body["error"]["message"]
     assert "code" not in body["error"]
+    assert body["request_id"] == caught.value.request_id
 
 
 async def test_an_answer_that_breaks_off_ends_in_an_error() -> None:

@@ -226,49 +226,6 @@ async def test_errors_have_their_class_code_and_request_id(client: AsyncOpenAI) 
     assert "maximum context length is 2048 tokens" in too_long.value.message
 
 
-NO_OPERATIONS: list[dict[str, Any]] = [
-    {"user": "me", "store": False, "metadata": {"a": "b"}},
-    {"ignore_eos": True, "min_tokens": 2, "top_k": 5},
-    {"tools": None, "tool_choice": "auto", "parallel_tool_calls": False},
-    {"logprobs": None, "seed": None, "stop": None, "n": 1},
-    {"response_format": {"type": "text"}},
-    {"something_new": [1, 2, 3]},
-]
-
-
-@pytest.mark.parametrize("fields", NO_OPERATIONS)
-async def test_what_clients_send_besides_is_accepted(
-    gateway: RunningGateway, fields: dict[str, Any]
-) -> None:
-    reply = await gateway.post("/v1/chat/completions", messages=MESSAGES, max_tokens=3, **fields)
-
-    assert reply.status_code == 200, reply.text
-
-
-REFUSED: list[dict[str, Any]] = [
-    {"tools": [{"type": "function"}]},
-    {"tool_choice": "required"},
-    {"chat_template": "{{ x }}"},
-    {"chat_template_kwargs": {"a": 1}},
-    {"bad_words": ["x"]},
-    {"allowed_token_ids": [1]},
-    {"use_beam_search": True},
-    {"guided_regex": "a+"},
-    {"modalities": ["audio"]},
-]
-
-
-@pytest.mark.parametrize("fields", REFUSED, ids=lambda fields: next(iter(fields)))
-async def test_a_field_that_would_change_the_answer_is_never_ignored(
-    gateway: RunningGateway, fields: dict[str, Any]
-) -> None:
-    reply = await gateway.post("/v1/chat/completions", messages=MESSAGES, **fields)
-
-    assert reply.status_code == 400
-    assert reply.json()["error"]["code"] == "unsupported"
-    assert reply.json()["error"]["param"] == next(iter(fields))
-
-
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 

@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 from google.protobuf import proto
 
+from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2
 from tests.gateway.harness import PROTOBUF, RunningGateway
@@ -83,15 +84,22 @@ async def test_a_reply_beyond_a_mebibyte_is_a_message_for_who_reads_them(
     assert len(inference_pb2.GenerateResponse.FromString(both.content).choices) == 8
 
 
-async def test_a_message_may_have_many_mebibytes(gateway: RunningGateway) -> None:
-    unknown = b"\xc2\x3e\x80\x80\x80\x02" + b"a" * (4 * 2**20)  # field 1000, of a later version
-    body = asking(1, "Bonjour") + unknown
+async def test_a_message_may_have_more_than_json_may(gateway: RunningGateway) -> None:
+    body = asking(1, *["a" * 1900] * 600)
+    assert len(body) > LIMITS.json_body_bytes
 
     reply = await gateway.send("/generate", body, content_type=PROTOBUF)
 
-    assert reply.status_code == 200
     answer = inference_pb2.GenerateResponse.FromString(reply.content)
-    assert len(answer.choices) == 1
+    assert [choice.prompt_index for choice in answer.choices] == list(range(600))
+
+
+async def test_a_message_may_have_many_mebibytes(gateway: RunningGateway) -> None:
+    """It is read whole; only its tokens are too many."""
+    reply = await gateway.send("/generate", asking(1, "a" * 20 * 2**20), content_type=PROTOBUF)
+
+    assert reply.status_code == 400
+    assert reply.json()["error"]["code"] == "context_length_exceeded"
 
 
 async def test_a_message_has_its_limit_too(gateway: RunningGateway) -> None:

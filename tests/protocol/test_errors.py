@@ -39,13 +39,13 @@ def test_a_context_overflow_speaks_the_words_that_clients_recognise() -> None:
         (400, "invalid_request_error"),
         (401, "authentication_error"),
         (403, "permission_error"),
-        (404, "not_found_error"),
+        (404, "invalid_request_error"),
         (413, "invalid_request_error"),
         (429, "rate_limit_error"),
         (500, "server_error"),
         (502, "server_error"),
-        (503, "service_unavailable_error"),
-        (504, "timeout_error"),
+        (503, "server_error"),
+        (504, "server_error"),
     ],
 )
 def test_the_type_follows_from_the_status(status: int, kind: str) -> None:

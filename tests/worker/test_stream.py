@@ -7,6 +7,7 @@ import random
 import time
 
 from avikam.engine import fake_text
+from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2, worker_pb2
 from tests.worker.harness import Answer, OpenStream, generate, running_worker, sequence_request
 
@@ -95,8 +96,8 @@ async def test_a_seed_is_drawn_told_and_enough_to_repeat_the_answer() -> None:
 
 async def test_the_longest_seed_is_honoured() -> None:
     async with running_worker() as worker:
-        answer = await generate(worker.stub, max_tokens=8, seed=2**64 - 1)
-    assert answer.tokens == fake_text.answer(2**64 - 1, 0, 8)
+        answer = await generate(worker.stub, max_tokens=8, seed=LIMITS.seed)
+    assert answer.tokens == fake_text.answer(LIMITS.seed, 0, 8)
 
 
 async def test_a_stop_string_cuts_the_text_and_is_named() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from avikam.gateway.limits.allowance import Allowance
 from avikam.gateway.resilience.journal import Journal
 from avikam.gateway.workers.pool import Target
+from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import worker_pb2
@@ -64,7 +65,7 @@ def sequences(
                 language=request.language,
             )
             seed = request.sampling.seed + choice if seeded else rng.getrandbits(53)
-            message.sampling.seed = seed % 2**64
+            message.sampling.seed = seed % (LIMITS.seed + 1)
             yield Journal(message, prompt_index, choice), target
 
 

@@ -20,11 +20,13 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from avikam.gateway.access.gatekeeper import Gatekeeper
+from avikam.gateway.http.beside import beside
 from avikam.gateway.http.call import Call, request_id
 from avikam.gateway.http.edge import CLIENT_GONE
 from avikam.gateway.http.errors import internal_error
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.field_count import GENERATE, TOKENIZE, check_fields
 from avikam.protocol.rpc_errors import status_code, trailers
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,11 @@ Context = aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _INFERENCE = "/avikam.v1."
+_INSIDE = {
+    f"{_INFERENCE}InferenceService/Generate": GENERATE,
+    f"{_INFERENCE}InferenceService/GenerateStream": GENERATE,
+    f"{_INFERENCE}InferenceService/Tokenize": TOKENIZE,
+}
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 # A status travels in HTTP/2 headers, which have a bound.
 _DETAILS_CHARS = 2000
@@ -91,8 +98,11 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
         return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
 
     def _call(self, behaviour: Any, decode: Any, method: str) -> Any:
+        inside = _INSIDE.get(method, {})
+
         async def call(data: bytes, context: Context) -> Any:
             async with self._served(context, method):
+                await beside(len(data), lambda: check_fields(data, inside))
                 return await behaviour(_decoded(decode, data), context)
 
         return call

@@ -32,7 +32,7 @@ class Limits:
     # Text that /tokenize reads, ids that /detokenize reads.
     tokenize_chars: int = MIB
     model_name_chars: int = 128
-    seed: int = 2**64 - 1
+    seed: int = 2**63 - 1
     token_id: int = 2**31 - 1
 
 

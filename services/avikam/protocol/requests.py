@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.limits import LIMITS, Limits
 from avikam.protocol.validation import shown
@@ -33,6 +36,8 @@ class GenerationRequest:
 
 def from_message(message: inference_pb2.GenerateRequest) -> GenerationRequest:
     """A protobuf request, checked."""
+    check_known(message)
+    check_known(message.sampling)
     request = GenerationRequest(
         prompts=message.prompts,
         sampling=checked_sampling(given_sampling(message.sampling)),
@@ -42,6 +47,22 @@ def from_message(message: inference_pb2.GenerateRequest) -> GenerationRequest:
     )
     check_request(request)
     return request
+
+
+def check_known(message: Message) -> None:
+    """Raise a 400 for fields that this version does not have: they must not be lost in silence.
+
+    So a message of another type is found too, where its bytes happen to parse.
+    """
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        number = unknown[0].field_number
+        raise invalid(
+            f"{message.DESCRIPTOR.name} has no field {number}; send another message, or ask a "
+            "newer gateway",
+            None,
+            "unknown_parameter",
+        )
 
 
 def check_request(request: GenerationRequest, limits: Limits = LIMITS) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Scores divided by less would leave float32. What is sampled at it is the best token anyway.
+_COLDEST = 1e-5
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -39,4 +42,5 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0.0
+        """Whether the best token is always taken."""
+        return self.temperature < _COLDEST

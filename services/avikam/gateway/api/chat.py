@@ -11,9 +11,10 @@ from avikam.gateway.api import accounts
 from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import sampling
+from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import json_text, refuse
 from avikam.gateway.api.logprobs import chat_logprobs
-from avikam.gateway.api.openai_fields import REFUSED, OpenAIFields, ResponseFormat
+from avikam.gateway.api.openai_fields import OpenAIFields, ResponseFormat
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http import sse
@@ -25,9 +26,12 @@ from avikam.protocol.wire import chat_prompt
 from avikam.v1 import worker_pb2
 
 _REFUSED: dict[str, tuple[Any, ...]] = {
-    **REFUSED,
+    **FOREIGN,
     "add_generation_prompt": (True,),
+    "add_special_tokens": (False,),
     "audio": (),
+    "best_of": (1,),
+    "echo": (False,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "modalities": (["text"],),

@@ -12,10 +12,11 @@ import orjson
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import PromptJson, prompts, sampling
+from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.generate import index_of
 from avikam.gateway.api.json_body import json_text, refuse
 from avikam.gateway.api.logprobs import CompletionLogprobs
-from avikam.gateway.api.openai_fields import REFUSED, OpenAIFields, ResponseFormat
+from avikam.gateway.api.openai_fields import OpenAIFields, ResponseFormat
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http import sse
@@ -26,7 +27,11 @@ from avikam.v1 import generation_pb2 as pb
 
 # OpenAI's default for this route.
 _DEFAULT_MAX_TOKENS = 16
-_REFUSED: dict[str, tuple[Any, ...]] = {**REFUSED, "suffix": ("",)}
+_REFUSED: dict[str, tuple[Any, ...]] = {
+    **FOREIGN,
+    "add_special_tokens": (True,),
+    "suffix": ("",),
+}
 
 
 class CompletionBody(OpenAIFields):

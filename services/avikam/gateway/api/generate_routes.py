@@ -24,6 +24,7 @@ from avikam.gateway.api.protobuf import (
 )
 from avikam.gateway.http.body import BodyKind
 from avikam.gateway.http.call import call_of
+from avikam.protocol.field_count import GENERATE
 from avikam.protocol.requests import from_message
 from avikam.v1 import inference_pb2
 
@@ -72,7 +73,7 @@ class GenerateRoutes:
         return protobuf if prefers_protobuf(request, sent=False) else RoomyDialect(json, protobuf)
 
     def _protobuf(self, request: Request, body: bytes, *, stream: bool) -> Response:
-        asked = from_message(parse_message(inference_pb2.GenerateRequest, body))
+        asked = from_message(parse_message(inference_pb2.GenerateRequest, body, GENERATE))
         request_id = call_of(request.scope).id
         dialect: Dialect = GenerateDialect(request_id, details=False)
         if prefers_protobuf(request, sent=True):

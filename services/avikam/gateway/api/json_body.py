@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import jiter
 import orjson
@@ -68,7 +68,7 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
-    raise _problem(dict(problem), _names(model))
+    raise _problem(dict(problem), _names(_model_at(model, problem["loc"][:-1])))
 
 
 def json_text(value: object, param: str) -> str:
@@ -110,6 +110,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"a {type(value).__name__}"
 
 
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model of the object at this place in the body, where it has one."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = get_args(field.annotation) if field is not None else ()
+        model = next((kind for kind in inner if _is_model(kind)), model)
+    return model
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
 def _names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
@@ -119,9 +132,8 @@ def refuse(data: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]]) -> N
 
     ``refused`` maps a field to the values that ask for nothing (besides null).
     """
-    for name in data.keys() & refused.keys():
-        value = data[name]
-        if value is not None and not _is_one_of(value, refused[name]):
+    for name, value in data.items():
+        if name in refused and value is not None and not _is_one_of(value, refused[name]):
             raise invalid(f"{name} is not supported here; leave it out", name, "unsupported")
 
 

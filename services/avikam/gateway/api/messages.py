@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from avikam.gateway.api import accounts
 from avikam.gateway.api.chat_messages import content_text, turns
 from avikam.gateway.api.dialect import Whole
-from avikam.gateway.api.fields import StrictBody, sampling
+from avikam.gateway.api.fields import SamplingFields, StrictBody, sampling
+from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import refuse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
@@ -29,10 +30,14 @@ from avikam.v1 import generation_pb2 as pb
 
 # Would change the answer and are not there; with the values that ask for nothing.
 _REFUSED: dict[str, tuple[Any, ...]] = {
+    **FOREIGN,
     "container": (),
+    "logprobs": (False, 0),
     "mcp_servers": ([],),
+    "n": (1,),
     "output_config": ({},),
     "output_format": (),
+    "response_format": ({"type": "text"},),
     "thinking": ({"type": "disabled"},),
     "tool_choice": ({"type": "none"}, {"type": "auto"}),
     "tools": ([],),
@@ -75,22 +80,20 @@ class Conversation(StrictBody):
         return chat_prompt([*([("system", system)] if system else []), *turns(self.messages)])
 
 
-class MessagesBody(Conversation):
-    """What ``/v1/messages`` takes."""
+class MessagesBody(Conversation, SamplingFields):
+    """What ``/v1/messages`` takes; sampling fields besides Anthropic's are our own route's."""
 
-    max_tokens: int
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    max_tokens: int = Field(description="Most tokens to generate.")
     stop_sequences: list[str] | None = None
     stream: bool | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
 
     def request(self) -> GenerationRequest:
         """The request, checked."""
-        same = ("max_tokens", "temperature", "top_k", "top_p")
-        given = {name: value for name in same if (value := getattr(self, name)) is not None}
+        given = self.given()
         if self.stop_sequences:
-            given["stop"] = tuple(self.stop_sequences)
+            given["stop"] = (*given.get("stop", ()), *self.stop_sequences)
         return GenerationRequest(
             prompts=[self.prompt()], sampling=sampling(given, _NAMES), model=self.model or ""
         )
@@ -102,6 +105,7 @@ class MessagesDialect:
     stream_type = sse.MEDIA_TYPE
 
     def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
         self._id = f"msg_{request_id}"
 
     def whole(self, generation: Generation, elapsed: float) -> Whole:
@@ -139,7 +143,7 @@ class MessagesDialect:
 
     def failure(self, error: ApiError) -> bytes:
         """An error event; nothing follows it."""
-        return sse.event(error_body(error, ANTHROPIC_PREFIX), "error")
+        return sse.event(error_body(error, ANTHROPIC_PREFIX, self._request_id), "error")
 
     def idle(self) -> bytes:
         """Anthropic's own sign of life."""

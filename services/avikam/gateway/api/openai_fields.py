@@ -1,7 +1,4 @@
-"""What OpenAI's two generation routes share: extra sampling fields, no-ops and refusals.
-
-Unknown fields pass, as clients send many; a field that would change the answer never does.
-"""
+"""What OpenAI's two generation routes share."""
 
 from __future__ import annotations
 
@@ -11,27 +8,6 @@ from pydantic import ConfigDict
 
 from avikam.gateway.api.fields import SamplingFields, StrictBody
 from avikam.protocol.errors import invalid
-
-# Would change the answer and are not there; with the values that ask for nothing.
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "allowed_token_ids": ([],),
-    "bad_words": ([],),
-    "chat_template": (),
-    "chat_template_kwargs": ({},),
-    "continue_final_message": (False,),
-    "documents": ([],),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "guided_json": (),
-    "guided_regex": (),
-    "length_penalty": (1.0, 1),
-    "logits_processors": ([],),
-    "prompt_embeds": (),
-    "structured_outputs": (),
-    "truncate_prompt_tokens": (),
-    "typical_p": (1.0, 1),
-    "use_beam_search": (False,),
-}
 
 
 class StreamOptions(StrictBody):

@@ -18,13 +18,15 @@ from avikam.gateway.handler import News
 from avikam.gateway.http.body import PROTOBUF
 from avikam.gateway.messages import MessageWriter
 from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.field_count import Inside, check_fields
 from avikam.protocol.limits import LIMITS
 
 M = TypeVar("M", bound=Message)
 
 
-def parse_message(kind: type[M], body: bytes) -> M:
-    """The message in ``body``; 400 for bytes that are none."""
+def parse_message(kind: type[M], body: bytes, inside: Inside) -> M:
+    """The message in ``body``; 400 for bytes that are none, and for fields without number."""
+    check_fields(body, inside)
     try:
         return kind.FromString(body)
     except DecodeError:

@@ -14,7 +14,8 @@ from pydantic import ConfigDict, WithJsonSchema
 from avikam.gateway.api import accounts
 from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
-from avikam.gateway.api.fields import StrictBody, sampling
+from avikam.gateway.api.fields import SamplingFields, sampling
+from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import json_text, refuse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
@@ -26,14 +27,19 @@ from avikam.protocol.wire import chat_prompt
 
 # Would change the answer and are not there; with the values that ask for nothing.
 _REFUSED: dict[str, tuple[Any, ...]] = {
+    **FOREIGN,
     "background": (False,),
     "context_management": ([],),
     "conversation": (),
     "include": ([],),
+    "logprobs": (False, 0),
     "max_tool_calls": (),
+    "messages": (),
+    "n": (1,),
     "previous_response_id": (),
     "prompt": (),
     "reasoning": ({}, {"effort": "none"}),
+    "response_format": ({"type": "text"},),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "top_logprobs": (0,),
@@ -48,8 +54,8 @@ Input = Annotated[
 ]
 
 
-class ResponsesBody(StrictBody):
-    """What the route takes."""
+class ResponsesBody(SamplingFields):
+    """What the route takes; sampling fields besides OpenAI's are the ones of our own route."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -57,8 +63,6 @@ class ResponsesBody(StrictBody):
     model: str | None = None
     instructions: str | None = None
     max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
     stream: bool | None = None
     text: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
@@ -76,12 +80,9 @@ class ResponsesBody(StrictBody):
 
     def request(self) -> GenerationRequest:
         """The request, checked."""
-        given: dict[str, Any] = {}
+        given = self.given()
         if self.max_output_tokens is not None:
             given["max_tokens"] = self.max_output_tokens
-        for name in ("temperature", "top_p"):
-            if (value := getattr(self, name)) is not None:
-                given[name] = value
         schema = _schema(self.text_format)
         if schema is not None:
             given["json_schema"] = json_text(schema, "text.format")

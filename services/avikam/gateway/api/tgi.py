@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import orjson
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from avikam.gateway.api.accounts import finish_reason
 from avikam.gateway.api.dialect import Whole
@@ -23,11 +23,17 @@ from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 
-# Fields that would change the answer, and the values that ask for nothing.
+# Parameters of others that would change the answer, and the values that ask for nothing; what
+# nobody knows is refused too, as on the route's own schema.
 REFUSED: dict[str, tuple[Any, ...]] = {
+    "bad_words_ids": ([],),
     "best_of": (1,),
+    "max_time": (),
+    "no_repeat_ngram_size": (0,),
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
     "truncate": (),
-    "typical_p": (1.0,),
+    "typical_p": (1.0, 1),
     "watermark": (False,),
 }
 _NAMES = {"max_tokens": "max_new_tokens", "logprobs": "top_n_tokens"}
@@ -43,8 +49,6 @@ class Grammar(StrictBody):
 class Parameters(StrictBody):
     """TGI's ``parameters``; null is absent."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
-
     max_new_tokens: int | None = None
     do_sample: bool | None = Field(
         default=None, description="Without it and a temperature: greedy."
@@ -56,6 +60,8 @@ class Parameters(StrictBody):
     frequency_penalty: float | None = None
     seed: int | None = None
     stop: Stop = None
+    stop_sequences: Stop = Field(default=None, description="The older name of stop.")
+    ignore_eos_token: bool | None = None
     return_full_text: bool | None = None
     details: bool | None = None
     decoder_input_details: bool | None = None
@@ -73,8 +79,10 @@ class Parameters(StrictBody):
             given["temperature"] = 0.0
         elif self.temperature is not None:
             given["temperature"] = self.temperature
-        if self.stop is not None:
-            given["stop"] = tuple(self.stop)
+        if stops := (*(self.stop or ()), *(self.stop_sequences or ())):
+            given["stop"] = stops
+        if self.ignore_eos_token:
+            given["ignore_eos"] = True
         if self.decoder_input_details:
             given["prompt_logprobs"] = 0
         if self.grammar is not None:
@@ -91,11 +99,13 @@ class Parameters(StrictBody):
 class TgiBody(StrictBody):
     """What TGI's routes take."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
-
     inputs: str
     parameters: Parameters | None = None
     stream: bool | None = None
+    model: str | None = None
+    options: dict[str, Any] | None = Field(
+        default=None, description="What Hugging Face's clients tell its own servers: no effect."
+    )
 
     def request(self, stream: bool) -> GenerationRequest:
         """The request, checked. Streams and details tell every token's logprob."""
@@ -106,15 +116,16 @@ class TgiBody(StrictBody):
         return GenerationRequest(
             prompts=prompts(self.inputs, "inputs"),
             sampling=sampling(given, _NAMES),
-            model=parameters.adapter_id or "",
+            model=parameters.adapter_id or self.model or "",
         )
 
 
 def check_refused(data: dict[str, Any]) -> None:
-    """400 for parameters that are not there."""
+    """400 for parameters that are not there. What asks for nothing is taken out."""
     parameters = data.get("parameters")
     if isinstance(parameters, dict):
         refuse(parameters, REFUSED)
+        data["parameters"] = {k: v for k, v in parameters.items() if k not in REFUSED}
     elif parameters is not None:
         raise invalid("parameters must be an object", "parameters")
 

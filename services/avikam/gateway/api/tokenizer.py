@@ -20,6 +20,7 @@ from avikam.gateway.http.body import PROTOBUF, BodyKind
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.errors import invalid
+from avikam.protocol.field_count import TOKENIZE
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import check_prompt
 from avikam.protocol.wire import chat_prompt, text_prompt
@@ -124,7 +125,7 @@ class TokenizerRoutes:
         )
 
     async def _tokenize_message(self, body: bytes) -> Response:
-        message = parse_message(inference_pb2.TextTokenizeRequest, body)
+        message = parse_message(inference_pb2.TextTokenizeRequest, body, TOKENIZE)
         answer = await self._tokenizing.answer(message)
         return Response(answer.SerializeToString(), media_type=PROTOBUF)
 

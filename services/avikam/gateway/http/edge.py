@@ -13,7 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avikam.gateway.http.call import Call, put_call, request_id
 from avikam.gateway.http.disconnect import ClientGoneError
-from avikam.gateway.http.errors import error_response, internal_error, log_failure
+from avikam.gateway.http.errors import (
+    ANTHROPIC_PREFIX,
+    error_response,
+    internal_error,
+    log_failure,
+)
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError
 
@@ -55,7 +60,7 @@ class Edge:
             scope["path"] = _SLASHES.sub("/", path).rstrip("/") or "/"
         call = Call(request_id(scope["headers"]), self._clock())
         put_call(scope, call)
-        reply = _Reply(call, send, self._clock)
+        reply = _Reply(call, send, self._clock, scope["path"])
         self._metrics.in_flight.inc()
         try:
             await self._serve(scope, receive, reply)
@@ -81,7 +86,7 @@ class Edge:
         if reply.call.status:
             # Half a reply is out. Ending without its last chunk is what tells the client.
             raise ConnectionAbortedError(error.code)
-        await error_response(error, scope["path"])(scope, receive, reply.send)
+        await error_response(error, scope["path"], reply.call.id)(scope, receive, reply.send)
 
     def _account(self, call: Call, scope: Scope) -> None:
         elapsed = self._clock() - call.started
@@ -101,12 +106,13 @@ class Edge:
 class _Reply:
     """Adds the headers that every reply has, and notes its status."""
 
-    __slots__ = ("_clock", "_send", "call")
+    __slots__ = ("_clock", "_path", "_send", "call")
 
-    def __init__(self, call: Call, send: Send, clock: Callable[[], float]) -> None:
+    def __init__(self, call: Call, send: Send, clock: Callable[[], float], path: str) -> None:
         self.call = call
         self._send = send
         self._clock = clock
+        self._path = path
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -120,4 +126,6 @@ class _Reply:
                 *_FIXED_HEADERS,
                 *(call.allowance.headers() if call.allowance is not None else ()),
             ]
+            if self._path.startswith(ANTHROPIC_PREFIX):
+                message["headers"].append((b"request-id", call.id.encode("ascii")))
         await self._send(message)

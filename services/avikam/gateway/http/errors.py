@@ -28,21 +28,22 @@ _ANTHROPIC_TYPES = {
 }
 
 
-def error_body(error: ApiError, path: str) -> dict[str, Any]:
+def error_body(error: ApiError, path: str, request_id: str) -> dict[str, Any]:
     """The envelope that clients of the path understand."""
     if not path.startswith(ANTHROPIC_PREFIX):
         return error.envelope()
     kind = _ANTHROPIC_TYPES.get(error.status)
     kind = kind or ("api_error" if error.status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
+    body = {"type": kind, "message": error.message}
+    return {"type": "error", "error": body, "request_id": request_id}
 
 
-def error_response(error: ApiError, path: str) -> Response:
+def error_response(error: ApiError, path: str, request_id: str) -> Response:
     """The reply; ``Retry-After`` in whole seconds where it makes sense to come back."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(max(math.ceil(error.retry_after), 1))
-    body = orjson.dumps(error_body(error, path))
+    body = orjson.dumps(error_body(error, path, request_id))
     return Response(body, error.status, headers, "application/json")
 
 

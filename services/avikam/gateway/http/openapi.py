@@ -33,9 +33,10 @@ _ERROR = {
 }
 _ANTHROPIC_ERROR = {
     "type": "object",
-    "required": ["type", "error"],
+    "required": ["type", "error", "request_id"],
     "properties": {
         "type": {"const": "error"},
+        "request_id": {"type": "string"},
         "error": {
             "type": "object",
             "required": ["type", "message"],

@@ -102,14 +102,15 @@ def _add_errors(app: FastAPI, routes: Sequence[Route]) -> None:
     async def api_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, ApiError):
             raise error
-        return error_response(error, request.scope["path"])
+        return error_response(error, request.scope["path"], call_of(request.scope).id)
 
     async def http_error(request: Request, error: Exception) -> Response:
         path, method = request.scope["path"], request.scope["method"]
+        call_id = call_of(request.scope).id
         if isinstance(error, HTTPException) and error.status_code == 405:
             allowed = allowed_methods(routes, path) or _allowed_by(error)
-            return error_response(method_not_allowed(method, path, allowed), path)
-        return error_response(not_found(path, {route.path for route in routes}), path)
+            return error_response(method_not_allowed(method, path, allowed), path, call_id)
+        return error_response(not_found(path, {route.path for route in routes}), path, call_id)
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(HTTPException, http_error)

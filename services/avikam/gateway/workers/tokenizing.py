@@ -10,7 +10,7 @@ import grpc
 
 from avikam.gateway.resilience.failures import AttemptError, diagnose, no_worker_ready
 from avikam.gateway.workers.pool import Pool
-from avikam.protocol.requests import check_prompt
+from avikam.protocol.requests import check_known, check_prompt
 from avikam.protocol.wire import chat_prompt
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2, worker_pb2
@@ -45,6 +45,7 @@ class Tokenizing:
         self, message: inference_pb2.TextTokenizeRequest
     ) -> inference_pb2.TextTokenizeResponse:
         """The public API's own message; by default with the prompt's frame."""
+        check_known(message)
         check_prompt(message.prompt)
         framed = message.add_special_tokens if message.HasField("add_special_tokens") else True
         reply = await self.tokenize(message.prompt, framed)
