@@ -1,7 +1,7 @@
 """Clients that others wrote, unchanged, against a running gateway.
 
 Light ones run with all tests; the heavy ones, each in an environment of its own that is built from
-pins at the first run, with CLIENTS=all (`make clients-test`).
+pins at the first run, in CI and with CLIENTS=all (`make clients-test`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MODEL = "avikam1-fake"
 # The cheapest to build of those with an environment of their own.
 LIGHT = ("llm",)
-HEAVY = ("langchain",)
-ALL = os.environ.get("CLIENTS") == "all"
-_SECONDS = 120
+HEAVY = ("langchain", "litellm", "llama_index", "text_generation")
+ALL = os.environ.get("CLIENTS") == "all" or os.environ.get("CI") == "true"
+_SECONDS = 300
 
 heavy = pytest.mark.skipif(not ALL, reason="heavy: make clients-test runs it")
 

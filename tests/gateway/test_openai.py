@@ -205,6 +205,18 @@ async def test_a_stop_text_may_be_one_or_many(client: AsyncOpenAI) -> None:
         assert reply.choices[0].finish_reason == "stop"
 
 
+async def test_answers_of_one_model_have_one_fingerprint(client: AsyncOpenAI) -> None:
+    chat = await client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=2)
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=MESSAGES, max_tokens=2, stream=True
+    )
+    prints = {chunk.system_fingerprint async for chunk in stream}
+    text = await client.completions.create(model=MODEL, prompt="a", max_tokens=2)
+
+    assert prints == {chat.system_fingerprint} == {text.system_fingerprint}
+    assert str(chat.system_fingerprint).startswith("fp_")
+
+
 async def test_models_are_listed(client: AsyncOpenAI) -> None:
     models = [model async for model in client.models.list()]
     one = await client.models.retrieve(MODEL)

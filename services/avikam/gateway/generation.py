@@ -25,8 +25,8 @@ class Generation:
     """A validated request, and what the handler found out about it.
 
     ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
-    client chose it. ``model`` (a model's or an adapter's name) and ``journals`` (one per answer, in
-    order) are there once the request has been routed.
+    client chose it. ``model`` (a model's or an adapter's name), ``fingerprint`` (of the model as it
+    is served) and ``journals`` (one per answer, in order) are there once the request is routed.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Generation:
     priority: int = 0
     allowance: Allowance | None = None
     model: str = ""
+    fingerprint: str = ""
     journals: list[Journal] = field(default_factory=list)
 
 

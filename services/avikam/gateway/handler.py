@@ -85,6 +85,7 @@ class Handler:
         named = generation.request.model
         model, adapter = await self._catalog.resolve(named, generation.deadline)
         generation.model = adapter or model
+        generation.fingerprint = self._catalog.fingerprint(model)
         runs = [
             Run(journal, target, generation.tenant, generation.deadline)
             for journal, target in sequences(generation, model, adapter, self._rng)

@@ -151,6 +151,7 @@ class ChatDialect:
             "object": kind,
             "created": self._created,
             "model": generation.model,
+            "system_fingerprint": generation.fingerprint,
         }
 
     def _choice(self, journal: Journal) -> dict[str, Any]:

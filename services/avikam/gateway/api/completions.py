@@ -164,6 +164,7 @@ class CompletionDialect:
             "object": "text_completion",
             "created": self._created,
             "model": generation.model,
+            "system_fingerprint": generation.fingerprint,
         }
 
     def _choice(self, generation: Generation, journal: Journal) -> dict[str, Any]:

@@ -50,6 +50,11 @@ class Catalog:
             return min(models), ""
         raise unknown_model(name, sorted([*models, *self._pool.adapters]))
 
+    def fingerprint(self, model: str) -> str:
+        """OpenAI's ``system_fingerprint``: another one when answers may differ."""
+        prints = (worker.fingerprint for worker in self._pool.ready if worker.model == model)
+        return next(prints, "")
+
     async def _first_worker(self, deadline: float) -> None:
         patience = min(deadline, self._clock() + self._first_worker_seconds)
         while not self._pool.ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable
 
@@ -37,9 +38,9 @@ class Worker:
         self.exchange = Exchange(self.stub)
         self.status: worker_pb2.WorkerStatus | None = None
         self.sequences = 0
-        # Of the last status, for every request looks at them: what it runs, the sequences it runs
-        # at once (slots) and takes at once (room).
-        self.model = self.digest = ""
+        # Of the last status, for every request looks at them: what it runs, what its answers depend
+        # on, the sequences it runs at once (slots) and takes at once (room).
+        self.model = self.digest = self.fingerprint = ""
         self.slots = self.room = 0
         self._serves = False
         self._own_load = 0
@@ -80,6 +81,7 @@ class Worker:
         self.slots = status.slots_total
         self.room = status.slots_total + status.queue_limit
         self.model, self.digest = status.model.id, status.model.digest
+        self.fingerprint = _fingerprint(status)
         self._serves = (
             status.state == worker_pb2.WORKER_STATE_READY
             and not status.draining
@@ -109,3 +111,10 @@ class Worker:
         """Close the channel; calls on it end."""
         await self.exchange.shut()
         await self.channel.close(None)
+
+
+def _fingerprint(status: worker_pb2.WorkerStatus) -> str:
+    """What answers depend on besides the request: weights, how they are kept, kernels."""
+    model = status.model
+    parts = (model.digest, model.weights, model.attention_backend, model.device, status.version)
+    return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
