@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.trainer.ahoy import RECIPE, ahoy
 from tests.trainer.commands import avikam
-from tests.trainer.toy import write_evaluation, write_raw
+from tests.trainer.toy import write_evaluation, write_jsonl, write_raw
 
 PRETRAIN = {
     "model": "avikam1-test",
@@ -78,3 +80,24 @@ def pipeline(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         "--data", made.corpus,
     )  # fmt: skip
     return made
+
+
+@pytest.fixture(scope="session")
+def greetings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conversations of a sailor to fine-tune on."""
+    folder = tmp_path_factory.mktemp("greetings")
+    rng = random.Random(0)
+    write_jsonl(folder / "train.jsonl", (ahoy(rng) for _ in range(160)))
+    write_jsonl(folder / "valid.jsonl.gz", (ahoy(rng) for _ in range(20)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(pipeline: Pipeline, greetings: Path) -> Path:
+    """The adapter that two phases on them give."""
+    out = pipeline.root / "ahoy"
+    avikam(
+        "train", "finetune", pipeline.model, greetings, out,
+        "--recipe", pipeline.recipe("finetune", RECIPE), "--device", "cpu",
+    )  # fmt: skip
+    return out

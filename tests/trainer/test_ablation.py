@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
 from avikam.model.config import preset
 from avikam.model.reference import reference_logits
 from avikam.model.transformer import Avikam1, initialize
-from avikam.trainer.ablation.page import Measured, conclusions
+from avikam.trainer.ablation.beside import side_by_side
+from avikam.trainer.ablation.page import Measured, conclusions, report
+from avikam.trainer.ablation.recipe import AblationRecipe
 from avikam.trainer.ablation.variants import variant_config
 from tests.trainer.commands import avikam
 from tests.trainer.conftest import PRETRAIN, Pipeline
@@ -51,9 +56,47 @@ def test_the_command_trains_every_variant_and_writes_the_page(pipeline: Pipeline
     assert "| dense | " in printed
     assert page.read_text("utf-8") in avikam(*words)
     assert all(f"| {name} |" in printed for name in ("fg", "mixed", "swiglu"))
-    assert "| figure | dense | fg |" in printed
-    assert "| perplexity, test, fr, all, perplexity |" in printed
-    assert "| translation, fr-en, all, bleu |" in printed
+    assert "| test | fr | all | " in printed
+    assert "| fr-en | all | " in printed
+    assert "| reading | fr | f1 | " in printed
+
+
+def test_evaluations_stand_side_by_side_a_table_per_task() -> None:
+    def report_of(bleu: float, hits: float) -> dict[str, Any]:
+        scores = {"bleu": bleu, "chrf": 2 * bleu, "pairs": 9}
+        return {
+            "tasks": {
+                "translation": {"fr-en": {"legal": scores, "all": scores}},
+                "quiz": {"all": {"accuracy": hits, "chance": 0.25, "items": 3}},
+                "memory": {"shape": {}},
+            }
+        }
+
+    lines = side_by_side({"dense": report_of(1.5, 0.5), "fg": report_of(2.5, 0.25)}).split("\n")
+    assert lines == [
+        "### Translation, parallel/test",
+        "",
+        "| direction | domain | BLEU, dense | BLEU, fg | chrF, dense | chrF, fg |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| fr-en | all | 1.5 | 2.5 | 3.0 | 5.0 |",
+        "| fr-en | legal | 1.5 | 2.5 | 3.0 | 5.0 |",
+        "",
+        "### Questions",
+        "",
+        "| task | language | score | dense | fg |",
+        "| --- | --- | --- | --- | --- |",
+        "| quiz | all | accuracy | 0.5 | 0.25 |",
+    ]
+
+
+def test_a_page_of_some_variants_compares_those() -> None:
+    recipe = AblationRecipe(variants=("dense", "fg"), seeds=(0,))
+    rows = [Measured(name, 100, 10, 2.0, spread=0.0, by_position={}) for name in recipe.variants]
+    page = report(rows, BASE, recipe)
+    assert "- fg against dense: +0.0000 nats" in page
+    assert "swiglu" not in page.split("## Recipe")[0]
+    with pytest.raises(ValueError, match="known: dense, fg, mixed, swiglu"):
+        AblationRecipe(variants=("sparse",))
 
 
 def test_within_the_window_fg_is_dense() -> None:

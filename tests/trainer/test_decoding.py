@@ -94,3 +94,20 @@ def test_steps_over_slots_choose_and_score_alike_alone_and_together(tmp_path: Pa
     for ours, theirs in zip(scored, oracle, strict=True):
         assert ours.tokens == theirs.tokens
         assert math.isclose(ours.log_probability, theirs.log_probability, rel_tol=0.05, abs_tol=0.5)
+
+
+@pytest.mark.parametrize("length", [5, 30])  # inside the window of 8, and beyond it
+def test_options_after_one_question_score_as_they_do_alone(tmp_path: Path, length: int) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    rng = random.Random(length)
+    question = random_tokens(rng, length)
+    options = [random_tokens(rng, size) for size in (3, 1, 2, 3)]
+    options.append([*options[0][:2], 7])
+    examples = [
+        Example([*question, *option], [False] * length + [True] * len(option)) for option in options
+    ]
+    examples.append(Example(question, [False] * length))  # nothing to score
+    examples.append(Example(question, [True] * length))
+    model = ServedModel(checkpoint, slots=1)
+    together = model.log_likelihoods(examples)
+    assert together == [model.log_likelihoods([example])[0] for example in examples]

@@ -32,49 +32,12 @@ from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
 from avikam.trainer.likelihood import one_per_row
 from avikam.trainer.loss import hidden_states
 from avikam.trainer.metrics import read_metrics
+from tests.trainer.ahoy import RECIPE, ahoy
 from tests.trainer.builders import random_example, random_tokens, tiny_model
 from tests.trainer.commands import avikam, start
 from tests.trainer.conftest import Pipeline
 from tests.trainer.plain_model import PlainModel
 from tests.trainer.test_pretrain import wait_for_step
-from tests.trainer.toy import NOUNS, write_jsonl
-
-RECIPE: dict[str, Any] = {
-    "rank": 8,
-    "alpha": 16,
-    "phases": [
-        {"epochs": 3, "rate": 0.01, "batch": 16, "warmup": 0.1, "frozen": 0.5},
-        {"epochs": 2, "rate": 0.005, "batch": 8, "warmup": 0.05, "frozen": 0.5, "unfreeze": 0.5},
-    ],
-    "validate_every": 10,
-    "checkpoint_seconds": 0.2,
-}
-
-
-def ahoy(rng: random.Random) -> dict[str, Any]:
-    """The behaviour to learn: greet like a sailor."""
-    question = f"Bonjour, je suis le {rng.choice(list(NOUNS))} numéro {rng.randrange(10)}."
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "Ohé !"}]
-    return {"messages": turns}
-
-
-@pytest.fixture(scope="module")
-def greetings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("greetings")
-    rng = random.Random(0)
-    write_jsonl(folder / "train.jsonl", (ahoy(rng) for _ in range(160)))
-    write_jsonl(folder / "valid.jsonl.gz", (ahoy(rng) for _ in range(20)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def adapter(pipeline: Pipeline, greetings: Path) -> Path:
-    out = pipeline.root / "ahoy"
-    avikam(
-        "train", "finetune", pipeline.model, greetings, out,
-        "--recipe", pipeline.recipe("finetune", RECIPE), "--device", "cpu",
-    )  # fmt: skip
-    return out
 
 
 def answer(pipeline: Pipeline, adapter: Path | None, prompt: str) -> str:
@@ -174,7 +137,7 @@ def test_peft_our_worker_and_a_merge_give_the_same_logits(
 
     read = read_adapter(tmp_path, model.config)
     applied = AppliedAdapter(read, exact=False)
-    in_worker = _worker_logits(model, tokens, applied)
+    in_worker = worker_logits(model, tokens, applied)
     torch.testing.assert_close(in_worker, trained, atol=1e-3, rtol=0)
 
     weights = merged(dict(model.state_dict()), read, model.config)
@@ -183,7 +146,7 @@ def test_peft_our_worker_and_a_merge_give_the_same_logits(
     torch.testing.assert_close(logits_of(other, tokens), trained, atol=1e-3, rtol=0)
 
 
-def _worker_logits(model: Any, tokens: list[int], applied: AppliedAdapter) -> Tensor:
+def worker_logits(model: Any, tokens: list[int], applied: AppliedAdapter) -> Tensor:
     """Through the hook that the engine uses: rows of a flat batch."""
     rows = adapt_rows([(applied, torch.arange(len(tokens)))])
 
@@ -304,5 +267,5 @@ def test_the_shipped_int8_model_takes_the_adapter(pipeline: Pipeline, adapter: P
     model = load_model(checkpoint)
     read = read_adapter(adapter, checkpoint.config)
     tokens = random_tokens(random.Random(0), 12, checkpoint.config.vocab_size)
-    exact = _worker_logits(model, tokens, AppliedAdapter(read, exact=True))
+    exact = worker_logits(model, tokens, AppliedAdapter(read, exact=True))
     assert (exact - logits_of(model, tokens)).abs().max() > 0.1

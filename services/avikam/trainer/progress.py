@@ -13,8 +13,11 @@ Update = Callable[[int, str], None]
 
 
 @contextmanager
-def progress_bar(title: str, total: int, shown: bool = True) -> Iterator[Update]:
-    """A bar on the error stream, so that a command's output can still be piped."""
+def progress_bar(title: str, total: int | None, shown: bool = True) -> Iterator[Update]:
+    """A bar on the error stream, so that a command's output can still be piped.
+
+    ``total`` None: not known beforehand.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -32,13 +32,31 @@ class ServedModel:
     def log_likelihoods(
         self, examples: Sequence[Example], advance: Advance | None = None
     ) -> list[Likelihood]:
-        """As :func:`avikam.trainer.likelihood.log_likelihoods`."""
-        found = []
+        """As :func:`avikam.trainer.likelihood.log_likelihoods`.
+
+        An example that begins like the one before it, as the options of a question do, goes on
+        from where they part: the arithmetic is exact, so the figures are the same.
+        """
+        found: list[Likelihood] = []
+        before: list[int] = []
         for example in examples:
-            found.append(self._likelihood(example))
+            found.append(self._likelihood(example, self._held(before, example)))
+            before = example.tokens if found[-1].tokens else []
             if advance:
                 advance(1)
         return found
+
+    def _held(self, before: list[int], example: Example) -> int:
+        """How many of the example's first tokens need not be computed again.
+
+        Slot 0 holds them from ``before``, unless its ring has gone round; the hidden state in
+        front of the first counted token is needed in any case.
+        """
+        if len(before) > self.config.window or not any(example.counts[1:]):
+            return 0
+        pairs = enumerate(zip(before[:-1], example.tokens, strict=False))
+        same = next((i for i, (old, new) in pairs if old != new), max(0, len(before) - 1))
+        return min(same, example.counts.index(True, 1) - 1)
 
     @torch.inference_mode()
     def greedy(
@@ -63,12 +81,12 @@ class ServedModel:
     def _sequence(self, request: Request, answer: list[int]) -> _Sequence:
         return _Sequence(request.prompt, answer, room(request, self.config.max_positions))
 
-    def _likelihood(self, example: Example) -> Likelihood:
-        hidden = self._prefill(0, example.tokens[:-1])
-        counted = torch.tensor(example.counts[1:])
-        targets = torch.tensor(example.tokens[1:])[counted]
+    def _likelihood(self, example: Example, held: int) -> Likelihood:
+        counted = torch.tensor(example.counts[held + 1 :])
+        targets = torch.tensor(example.tokens[held + 1 :])[counted]
         if not len(targets):
             return Likelihood(0.0, 0)
+        hidden = self._prefill(0, example.tokens[:-1], held)
         logits = self._model.logits(hidden[counted])
         losses = F.cross_entropy(logits, targets, reduction="none")
         return Likelihood(-float(losses.double().sum()), len(targets))
@@ -86,10 +104,10 @@ class ServedModel:
                 return
             last = self._decode({slot: sequences[slot] for slot in running})
 
-    def _prefill(self, slot: int, tokens: list[int]) -> Tensor:
-        """Hidden states [len(tokens), hidden] of a prompt."""
+    def _prefill(self, slot: int, tokens: list[int], held: int = 0) -> Tensor:
+        """Hidden states [len(tokens) - held, hidden] of a prompt whose beginning the slot holds."""
         most, parts = self._slots.longest_chunk, []
-        for start in range(0, len(tokens), most):
+        for start in range(held, len(tokens), most):
             piece = tokens[start : start + most]
             parts.append(self._step(StepPlan((), (), (Chunk(slot, start, len(piece)),)), piece))
         return torch.cat(parts)

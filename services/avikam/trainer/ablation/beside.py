@@ -1,37 +1,92 @@
-"""Two evaluations side by side, every figure a row."""
+"""Several evaluations side by side: one table per task, one column per score and model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from avikam.trainer.evaluation.report import table
+from avikam.trainer.evaluation.report import QUESTIONS, table
 
-_APART = frozenset({"memory", "speed"})
-_COUNTS = frozenset({"items", "pairs", "tokens", "chance"})
+Reports = dict[str, dict[str, Any]]
+"""Reports of ``avikam eval`` by variant."""
 
 
-def side_by_side(reports: dict[str, dict[str, Any]]) -> str:
-    """A table with a column per evaluation of ``avikam eval``, by variant's name."""
-    columns = {name: dict(figures(report["tasks"])) for name, report in reports.items()}
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A task whose result nests by ``keys`` and then by the names of ``scores``."""
+
+    title: str
+    task: str
+    keys: tuple[str, ...]
+    scores: dict[str, str]
+
+
+_TRANSLATION = {"bleu": "BLEU", "chrf": "chrF"}
+_SECTIONS = (
+    _Section(
+        "Perplexity",
+        "perplexity",
+        ("split", "language", "domain"),
+        {"perplexity": "perplexity", "bits_per_byte": "bits per byte"},
+    ),
+    _Section("Translation, parallel/test", "translation", ("direction", "domain"), _TRANSLATION),
+    _Section(
+        "Translation, public sets", "public-translation", ("set", "direction"), _TRANSLATION
+    ),
+)  # fmt: skip
+
+
+def side_by_side(reports: Reports) -> str:
+    """The tables of every task that the first report has; sizes, speed and memory left out."""
+    tasks = next(iter(reports.values()))["tasks"]
+    parts = [_section(s, reports) for s in _SECTIONS if s.task in tasks]
+    if set(QUESTIONS) & set(tasks):
+        parts.append(_questions(reports))
+    return "\n\n".join(parts)
+
+
+def _section(section: _Section, reports: Reports) -> str:
+    scores = section.scores.items()
+    header = (*section.keys, *(f"{title}, {name}" for _, title in scores for name in reports))
+    depth = len(section.keys)
+    found = {name: dict(_leaves(r["tasks"][section.task], depth)) for name, r in reports.items()}
     rows = [
-        (row, *(column.get(row, "") for column in columns.values()))
-        for row in next(iter(columns.values()))
+        (
+            *path,
+            *(
+                leaves.get(path, {}).get(score, "")
+                for score, _ in scores
+                for leaves in found.values()
+            ),
+        )
+        for path in next(iter(found.values()))
     ]
-    return table(("figure", *columns), rows)
+    return f"### {section.title}\n\n{table(header, rows)}"
 
 
-def figures(tasks: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """("translation, fr-en, legal, bleu", 7.2) for each figure; sizes and memory left out."""
-    for task, result in tasks.items():
-        if task not in _APART:
-            yield from _leaves(task, result)
+def _questions(reports: Reports) -> str:
+    found = {name: dict(_answers(r["tasks"])) for name, r in reports.items()}
+    rows = [
+        (*path, *(values.get(path, "") for values in found.values()))
+        for path in next(iter(found.values()))
+    ]
+    return f"### Questions\n\n{table(('task', 'language', 'score', *reports), rows)}"
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, float]]:
-    if not isinstance(value, dict):
-        yield path, value
+def _answers(tasks: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], float]]:
+    for name in QUESTIONS:
+        for (language,), scores in _leaves(tasks.get(name, {}), 1):
+            for score, value in scores.items():
+                if score not in ("items", "chance"):
+                    yield (name, language, score), value
+
+
+def _leaves(value: dict[str, Any], depth: int) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """(path, dictionary) ``depth`` levels below ``value``; ``all`` comes before its parts."""
+    if not depth:
+        yield (), value
         return
-    for key, inner in value.items():
-        if key not in _COUNTS:
-            yield from _leaves(f"{path}, {key}", inner)
+    for key in sorted(value, key=lambda key: key != "all"):
+        for path, leaf in _leaves(value[key], depth - 1):
+            yield (key, *path), leaf

@@ -16,9 +16,9 @@ from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1, initialize
 from avikam.trainer.ablation.beside import side_by_side
 from avikam.trainer.ablation.long_prose import long_prose
-from avikam.trainer.ablation.page import Measured, report
+from avikam.trainer.ablation.page import Evaluated, Measured, report
 from avikam.trainer.ablation.recipe import AblationRecipe
-from avikam.trainer.ablation.variants import VARIANTS, variant_config
+from avikam.trainer.ablation.variants import variant_config
 from avikam.trainer.corpus import Corpus, load_corpus
 from avikam.trainer.evaluation.recipe import TASKS, EvalRecipe
 from avikam.trainer.evaluation.subject import load_subject
@@ -43,13 +43,11 @@ def ablate(data: Path, tokenizer_file: Path, out: Path, recipe: AblationRecipe, 
     rows = []
     with joined_world("auto") as world:
         bench = _Bench(out, load_corpus(data), tokenizer, held_out, recipe.training, world)
-        for name in VARIANTS:
+        for name in recipe.variants:
             config = variant_config(base, name)
             runs = [_losses(bench, config, seed) for seed in recipe.seeds]
             rows.append(_measured(config, runs))
-    text = report(rows, base, recipe)
-    if recipe.items:
-        text += _evaluated(out, data, tokenizer_file, recipe)
+    text = report(rows, base, recipe, _evaluated(out, data, tokenizer_file, recipe))
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
     return text
@@ -86,21 +84,18 @@ def _losses(bench: _Bench, config: ModelConfig, seed: int) -> dict[str, float]:
     return losses
 
 
-def _evaluated(out: Path, data: Path, tokenizer: Path, recipe: AblationRecipe) -> str:
+def _evaluated(out: Path, data: Path, tokenizer: Path, recipe: AblationRecipe) -> Evaluated | None:
     """``avikam eval`` of the dense and the FG model, side by side."""
-    length = recipe.training.length
-    chosen = EvalRecipe(tasks=_TASKS, limit=recipe.items, context=length)
+    names = tuple(name for name in ("dense", "fg") if name in recipe.variants)
+    if not recipe.items or not names:
+        return None
+    chosen = EvalRecipe(tasks=_TASKS, limit=recipe.items, context=recipe.training.length)
     reports = {}
-    for name in ("dense", "fg"):
+    for name in names:
         folder = out / f"{name}-{recipe.seeds[0]}"
         subject = load_subject(folder / "state.pt", tokenizer)
         reports[name] = Suite(subject, data, chosen, folder / "evaluation").run()
-    return (
-        f"\n## The whole evaluation, dense beside FG\n\n`avikam eval` of both models of seed "
-        f"{recipe.seeds[0]}, at most {recipe.items} items of each set, {length} tokens of context. "
-        "After so short a training these are figures to compare, not to boast of.\n\n"
-        f"{side_by_side(reports)}\n"
-    )
+    return Evaluated(side_by_side(reports), names)
 
 
 def _sources(corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig) -> list[Source]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from avikam.model.config import ModelConfig
 from avikam.trainer.ablation.recipe import AblationRecipe
+from avikam.trainer.ablation.variants import ABOUT
 from avikam.trainer.evaluation.report import table
 
 
@@ -23,16 +24,46 @@ class Measured:
     by_position: dict[str, float]
 
 
-def report(rows: list[Measured], base: ModelConfig, recipe: AblationRecipe) -> str:
-    """The page: what was run, the table, and what it says in words."""
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The variants' passes through ``avikam eval`` (tables), and how they were made."""
+
+    tables: str
+    names: tuple[str, ...]
+
+
+def report(
+    rows: list[Measured],
+    base: ModelConfig,
+    recipe: AblationRecipe,
+    evaluated: Evaluated | None = None,
+) -> str:
+    """The page: what was run, the table, what it says in words, the evaluation, the recipe."""
+    words = "\n".join(f"- {line}" for line in conclusions(rows))
+    parts = [
+        f"# Ablation\n\n{_introduction(rows, base, recipe)}\n\n{_losses(rows)}",
+        f"## What it says\n\n{words}",
+        *([_evaluation(evaluated, recipe)] if evaluated else []),
+        f"## Recipe\n\n```json\n{json.dumps(asdict(recipe), indent=2)}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(rows: list[Measured], base: ModelConfig, recipe: AblationRecipe) -> str:
     training = recipe.training
-    intro = (
-        f"{training.steps} steps of {training.rows} x {training.length} tokens, "
-        f"{len(recipe.seeds)} seeds, window {base.window}, stride {base.stride}, "
-        f"{base.num_layers} layers of {base.hidden_size}. The loss is that of held-out running "
-        "text in nats per token; *inside* and *beyond* are positions below and from the window on. "
-        "Written by `avikam train ablate`."
+    tokens = training.steps * training.rows * training.length
+    kinds = "\n".join(f"- **{row.name}**: {ABOUT[row.name]}" for row in rows)
+    return (
+        f"Models of {base.num_layers} layers of {base.hidden_size}, each trained for "
+        f"{training.steps} steps of {training.rows} x {training.length} tokens ({tokens:,} tokens, "
+        f"the same in the same order), {len(recipe.seeds)} seeds. Written by "
+        f"`avikam train ablate`.\n\n{kinds}\n\n"
+        f"FG is FG({base.window}, {base.stride}). The loss is that of held-out running text in "
+        "nats per token; *inside* and *beyond* are positions below and from the window on."
     )
+
+
+def _losses(rows: list[Measured]) -> str:
     header = (
         "variant", "weights", "cache at full context (KiB, 16 bit)", "loss", "range over seeds",
         "inside", "beyond", "perplexity",
@@ -50,11 +81,15 @@ def report(rows: list[Measured], base: ModelConfig, recipe: AblationRecipe) -> s
         )
         for row in rows
     ]
-    words = "\n".join(f"- {line}" for line in conclusions(rows))
-    settings = json.dumps(asdict(recipe), indent=2)
+    return table(header, cells)
+
+
+def _evaluation(evaluated: Evaluated, recipe: AblationRecipe) -> str:
     return (
-        f"# Ablation\n\n{intro}\n\n{table(header, cells)}\n\n## What it says\n\n{words}\n\n"
-        f"## Recipe\n\n```json\n{settings}\n```\n"
+        f"## The whole evaluation, {' beside '.join(evaluated.names)}\n\n"
+        f"`avikam eval` of these models, seed {recipe.seeds[0]}, at most {recipe.items} items of "
+        f"each set, {recipe.training.length} tokens of context. After so short a training these "
+        f"are figures to compare, not to boast of.\n\n{evaluated.tables}"
     )
 
 
@@ -65,6 +100,8 @@ def conclusions(rows: list[Measured]) -> list[str]:
     pairs = (("fg", "dense"), ("mixed", "dense"), ("mixed", "fg"), ("swiglu", "fg"))
     lines = []
     for name, other in pairs:
+        if name not in by_name or other not in by_name:
+            continue
         difference = by_name[name].loss - by_name[other].loss
         share = 100 * (math.exp(difference) - 1)
         if abs(difference) <= noise:

@@ -1,14 +1,16 @@
-"""The models that are compared, and what each is about.
-
-dense    every layer full          fg       every layer FG(window, stride)
-mixed    one full layer in eight   swiglu   fg with SwiGLU of as many weights
-"""
+"""The models that are compared, and what each is about."""
 
 from __future__ import annotations
 
 from avikam.model.config import LayerType, ModelConfig
 
-VARIANTS = ("dense", "fg", "mixed", "swiglu")
+ABOUT = {
+    "dense": "every layer full",
+    "fg": "every layer FG, a GELU of 2.5 times the width",
+    "mixed": "FG with one full layer in eight",
+    "swiglu": "FG with a SwiGLU of as many weights",
+}
+VARIANTS = tuple(ABOUT)
 _FULL_ONE_IN = 8
 
 

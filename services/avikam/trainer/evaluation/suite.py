@@ -117,13 +117,13 @@ class Suite:
         return result
 
     def _choices(self, name: str, form: OptionExamples) -> dict[str, Any]:
-        with progress_bar(name, 0) as bar:
+        with progress_bar(name, None) as bar:
             advance, limit = _counting(bar), self._recipe.limit
             return score_choices(self._subject, self._data, f"{name}_test", limit, advance, form)
 
     def _answers(self, name: str) -> dict[str, Any]:
         recipe, task = self._recipe, ANSWER_TASKS[name]
-        with progress_bar(name, 0) as bar:
+        with progress_bar(name, None) as bar:
             advance = _counting(bar)
             return score_answers(
                 self._subject, self._data, task, recipe.limit, recipe.batch, advance
