@@ -77,7 +77,7 @@ def pipeline(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     )  # fmt: skip
     avikam(
         "train", "export", made.run / "state.pt", made.model, "--tokenizer", made.tokenizer,
-        "--data", made.corpus,
+        "--data", made.corpus, "--track", root / "mlruns",
     )  # fmt: skip
     return made
 

@@ -25,7 +25,7 @@ from avikam.trainer.export.merge import merged
 from avikam.trainer.finetuning.adapters import Adapters, packed_rows
 from avikam.trainer.finetuning.dropout import AdaptiveDropout
 from avikam.trainer.finetuning.eight_bit import quantize_base
-from avikam.trainer.finetuning.layers import LayerChoice, released_layers
+from avikam.trainer.finetuning.layers import LayerChoice, recomputed_layers, released_layers
 from avikam.trainer.finetuning.objective import regularized_loss, smoothing
 from avikam.trainer.finetuning.peft_files import write_adapter
 from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
@@ -200,6 +200,13 @@ def test_released_layers_only_grow_and_reach_all(
     assert seen[0] == frozenset(range(int(layers * frozen), layers))
     if unfreeze:
         assert seen[-1] == frozenset(range(layers))
+
+
+def test_recomputed_layers_are_every_eighth_or_those_named() -> None:
+    assert recomputed_layers(FinetuneRecipe(), 16) == {7, 15}
+    assert recomputed_layers(FinetuneRecipe(recompute_layers=(0, 5)), 6) == {0, 5}
+    with pytest.raises(ValueError, match=r"names 6; the model has 0\.\.5"):
+        recomputed_layers(FinetuneRecipe(recompute_layers=(6,)), 6)
 
 
 def test_the_layers_with_the_largest_gradients_are_chosen() -> None:

@@ -68,3 +68,9 @@ def test_mlflow_has_the_run(pipeline: Pipeline) -> None:
     assert len(folders) == 1
     losses = (folders[0] / "metrics" / "loss").read_text("utf-8").splitlines()
     assert len(losses) == 150
+    kept_cards = [
+        path.read_text("utf-8")
+        for path in (pipeline.root / "mlruns").glob("*/*/artifacts/MODEL_CARD.md")
+    ]
+    assert kept_cards
+    assert all(card.startswith("# avikam1-nano") for card in kept_cards)

@@ -164,6 +164,7 @@ def export(
     sources: Annotated[
         Path | None, typer.Option(help="YAML of data sources and licences for the model card.")
     ] = None,
+    track: Track = None,
 ) -> None:
     """Write a checkpoint: int8 weights, calibration report, model card, manifest."""
     from avikam.trainer.export.export import ExportPaths, ExportRecipe, export_checkpoint
@@ -172,7 +173,7 @@ def export(
     with fail_clearly():
         chosen = load_recipe(ExportRecipe, recipe, weights=weights)
         paths = ExportPaths(state, tokenizer, data, out, adapter, sources)
-        typer.echo(export_checkpoint(paths, chosen))
+        typer.echo(export_checkpoint(paths, chosen, track))
 
 
 @app.command()

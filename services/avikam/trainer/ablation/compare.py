@@ -99,8 +99,9 @@ def _evaluated(out: Path, data: Path, tokenizer: Path, recipe: AblationRecipe) -
 
 
 def _sources(corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig) -> list[Source]:
-    sources = pretraining_sources(corpus, tokenizer, config.weights, config.length)
-    weight = config.weights.get("long-prose", 0.0)
+    weights = dict(config.weights)
+    weight = weights.pop("long-prose", 0.0)
+    sources = pretraining_sources(corpus, tokenizer, weights, config.length)
     return [*sources, long_prose(corpus, tokenizer, config.length, weight)]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avikam.model.checkpoint import CARD
 from avikam.model.loading import WeightType
 from avikam.trainer.evaluation.figures import attention_map, learning_curve
 from avikam.trainer.evaluation.recipe import EvalRecipe
@@ -58,5 +59,6 @@ def _track(e: Evaluation, report: dict[str, Any]) -> None:
     with tracked_run(e.track, "avikam-eval", report["model"]) as run:
         run.parameters(report["recipe"] | {"commit": report["commit"], "digest": report["digest"]})
         run.metrics(report["summary"], step=0)
-        for path in sorted(e.out.glob("*.*")):
+        card = e.model / CARD
+        for path in (*sorted(e.out.glob("*.*")), *([card] if card.is_file() else [])):
             run.artifact(path)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from avikam.model.checkpoint import write_checkpoint
+from avikam.model.checkpoint import CARD, write_checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.lora import read_adapter
-from avikam.model.manifest import write_manifest
+from avikam.model.manifest import MANIFEST, write_manifest
 from avikam.model.quantize import quantize_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.corpus import load_corpus
@@ -25,6 +25,7 @@ from avikam.trainer.export.showcase import showcase
 from avikam.trainer.parallel import use_every_core
 from avikam.trainer.recipe import recipe
 from avikam.trainer.state import read_progress, read_weights
+from avikam.trainer.tracking import tracked_run
 
 
 @recipe
@@ -59,8 +60,8 @@ class _Trained:
     training: dict[str, Any]
 
 
-def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
-    """Write ``out``; returns one line that says what it cost."""
+def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe, track: str | None = None) -> str:
+    """Write ``out``; returns one line that says what it cost. ``track`` records it in MLflow."""
     use_every_core()
     trained = _read(paths, recipe.name)
     out, tokenizer = paths.out, Tokenizer(paths.tokenizer)
@@ -83,10 +84,20 @@ def export_checkpoint(paths: ExportPaths, recipe: ExportRecipe) -> str:
     write_checkpoint(out, trained.config, tensors, paths.tokenizer.read_bytes(), generation)
     facts["answers"] = showcase(load_subject(out))
     (out / FACTS).write_text(facts_text(facts), "utf-8")
-    (out / "MODEL_CARD.md").write_text(model_card(trained.config, facts), encoding="utf-8")
+    (out / CARD).write_text(model_card(trained.config, facts), encoding="utf-8")
     write_manifest(out)
+    _track(track, out, recipe, facts)
     cost = facts.get("calibration", {}).get("cost_percent")
     return f"{out}: {recipe.weights}" + (f", perplexity {cost:+.2f} %" if cost is not None else "")
+
+
+def _track(track: str | None, out: Path, recipe: ExportRecipe, facts: dict[str, Any]) -> None:
+    figures = facts.get("calibration", {}) | facts["training"]
+    with tracked_run(track, "avikam-export", out.name) as run:
+        run.parameters(asdict(recipe) | {"adapter": facts["adapter"]})
+        run.metrics({n: v for n, v in figures.items() if isinstance(v, int | float)}, step=0)
+        for name in (CARD, FACTS, MANIFEST):
+            run.artifact(out / name)
 
 
 def stored_tensors(weights: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

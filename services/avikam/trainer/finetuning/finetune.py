@@ -18,11 +18,11 @@ from avikam.trainer.finetuning import state
 from avikam.trainer.finetuning.adapters import Adapters
 from avikam.trainer.finetuning.dataset import Dataset, epoch_batches
 from avikam.trainer.finetuning.dropout import AdaptiveDropout
-from avikam.trainer.finetuning.layers import LayerChoice, released_layers
+from avikam.trainer.finetuning.layers import LayerChoice, recomputed_layers, released_layers
 from avikam.trainer.finetuning.objective import regularized_loss
 from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
 from avikam.trainer.likelihood import log_likelihoods, one_per_row
-from avikam.trainer.loss import every_nth_layer, hidden_states
+from avikam.trainer.loss import hidden_states
 from avikam.trainer.metrics import MetricsFile
 from avikam.trainer.packing import Batch
 from avikam.trainer.schedule import triangular
@@ -53,7 +53,7 @@ class Finetuning:
         self.adapters = Adapters(
             model.config, recipe.rank, recipe.alpha, recipe.dropout, recipe.seed
         ).to(self._device)
-        self._recompute = every_nth_layer(model.config.num_layers, recipe.recompute_every)
+        self._recompute = recomputed_layers(recipe, model.config.num_layers)
         self._run = self._start()
         self._metrics = MetricsFile(folder / "metrics.jsonl", self._run.at.total)
 

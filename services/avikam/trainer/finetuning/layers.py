@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from avikam.trainer.finetuning.adapters import Adapters
 from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
+from avikam.trainer.loss import every_nth_layer
 
 
 def released_layers(phase: Phase, layers: int, share_done: float) -> frozenset[int]:
@@ -18,6 +19,14 @@ def released_layers(phase: Phase, layers: int, share_done: float) -> frozenset[i
     if phase.unfreeze > 0:
         frozen -= int(frozen * min(1.0, share_done / phase.unfreeze) + 1e-9)
     return frozenset(range(frozen, layers))
+
+
+def recomputed_layers(recipe: FinetuneRecipe, layers: int) -> frozenset[int]:
+    """Layers whose activations are computed a second time in the backward pass."""
+    wrong = [layer for layer in recipe.recompute_layers if not 0 <= layer < layers]
+    if wrong:
+        raise ValueError(f"recompute_layers names {wrong[0]}; the model has 0..{layers - 1}")
+    return frozenset(recipe.recompute_layers) or every_nth_layer(layers, recipe.recompute_every)
 
 
 @dataclass(slots=True)

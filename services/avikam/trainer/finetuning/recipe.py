@@ -44,7 +44,8 @@ class FinetuneRecipe:
     The loss is cross-entropy + ``l1`` * KL(uniform || model) + ``l2`` * the 2-norm of all adapter
     weights. ``adapted_layers`` > 0 trains only that many layers at a time: those with the largest
     gradient norm, chosen anew every ``choose_every`` steps. ``dropout`` is where the adaptive
-    dropout starts. ``recompute_every`` checkpoints the gradients of every n-th layer.
+    dropout starts. ``recompute_every`` checkpoints the gradients of every n-th layer,
+    ``recompute_layers`` those of the layers it names (from 0) instead.
     ``base_weights``: ``float32``, ``int8`` (frozen, one scale per row, any device) or
     ``bitsandbytes`` (LLM.int8).
     """
@@ -63,6 +64,7 @@ class FinetuneRecipe:
     adapted_layers: int = 0
     choose_every: int = 50
     recompute_every: int = 8
+    recompute_layers: tuple[int, ...] = ()
     base_weights: Literal["float32", "int8", "bitsandbytes"] = "float32"
     precision: Literal["float32", "bfloat16"] = "float32"
     micro_batch: int = 16
