@@ -47,22 +47,15 @@ def side_by_side(reports: Reports) -> str:
 
 
 def _section(section: _Section, reports: Reports) -> str:
-    scores = section.scores.items()
-    header = (*section.keys, *(f"{title}, {name}" for _, title in scores for name in reports))
+    titles = (f"{title}, {name}" for title in section.scores.values() for name in reports)
     depth = len(section.keys)
-    found = {name: dict(_leaves(r["tasks"][section.task], depth)) for name, r in reports.items()}
-    rows = [
-        (
-            *path,
-            *(
-                leaves.get(path, {}).get(score, "")
-                for score, _ in scores
-                for leaves in found.values()
-            ),
-        )
-        for path in next(iter(found.values()))
-    ]
-    return f"### {section.title}\n\n{table(header, rows)}"
+    found = [dict(_leaves(report["tasks"][section.task], depth)) for report in reports.values()]
+
+    def figures(path: tuple[str, ...]) -> list[object]:
+        return [leaves.get(path, {}).get(s, "") for s in section.scores for leaves in found]
+
+    rows = [(*path, *figures(path)) for path in found[0]]
+    return f"### {section.title}\n\n{table((*section.keys, *titles), rows)}"
 
 
 def _questions(reports: Reports) -> str:

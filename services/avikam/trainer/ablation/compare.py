@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -90,7 +91,7 @@ def _evaluated(out: Path, data: Path, tokenizer: Path, recipe: AblationRecipe) -
     if not recipe.items or not names:
         return None
     chosen = EvalRecipe(tasks=_TASKS, limit=recipe.items, context=recipe.training.length)
-    reports = {}
+    reports: dict[str, dict[str, Any]] = {}
     for name in names:
         folder = out / f"{name}-{recipe.seeds[0]}"
         subject = load_subject(folder / "state.pt", tokenizer)

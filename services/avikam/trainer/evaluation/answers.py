@@ -42,7 +42,7 @@ def _regional(answer: str, item: dict[str, Any]) -> dict[str, float]:
 ANSWER_TASKS = {
     "reading": AnswerTask("reading_fr_test", 48, _reading),
     "arithmetic": AnswerTask("arithmetic5_test", 16, _number),
-    "word-problems": AnswerTask("word_problems_mgsm", 160, _number),
+    "word-problems": AnswerTask("word_problems_mgsm", 256, _number),
     "regional": AnswerTask("regional_fr_test", 48, _regional),
 }
 
