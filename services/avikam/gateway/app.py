@@ -11,8 +11,6 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from avikam import __version__
@@ -34,6 +32,7 @@ from avikam.gateway.api.operations import OperationRoutes
 from avikam.gateway.api.responses import ResponsesBody
 from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
+from avikam.gateway.console.index import Index
 from avikam.gateway.drain import Drain
 from avikam.gateway.handler import Handler
 from avikam.gateway.http.edge import Edge
@@ -163,7 +162,7 @@ class Gateway:
         openai = OpenAIRoutes(self.door, self.tokenizing)
         messages = MessagesRoutes(self.door, self.tokenizing)
         adapters = AdapterRoutes(self.door, self.pool)
-        models = ModelRoutes(self.pool, self.catalog, __version__)
+        models = ModelRoutes(self.pool, self.catalog, self.admission, __version__)
         tokenizer = TokenizerRoutes(self.door, self.tokenizing, self.pool)
         operations = OperationRoutes(
             self.pool, self.drain, self.metrics, self._refresh_metrics, __version__
@@ -195,7 +194,7 @@ class Gateway:
         ]
         if self.settings.metrics_port is None:
             routes.append(Route("GET", "/metrics", operations.metrics, media_type="text/plain"))
-        return [Route("GET", "/", _index(routes)), *routes]
+        return [Route("GET", "/", _index(routes, self.settings.console).index), *routes]
 
     def _refresh_metrics(self) -> None:
         """Gauges that are cheaper to read than to keep."""
@@ -206,14 +205,9 @@ class Gateway:
         self.metrics.retry_budget.set(self.budget.remaining)
 
 
-def _index(routes: list[Route]) -> Callable[[Request], Coroutine[None, None, Response]]:
+def _index(routes: list[Route], console: bool) -> Index:
     listed = [{"method": r.method, "path": r.path, "does": r.summary} for r in routes]
-
-    async def index(request: Request) -> Response:
-        """List the routes."""
-        return JSONResponse({"name": "avikam", "version": __version__, "routes": listed})
-
-    return index
+    return Index({"name": "avikam", "version": __version__, "routes": listed}, console)
 
 
 def _redis_link(settings: GatewaySettings, metrics: GatewayMetrics) -> RedisLink | None:

@@ -35,6 +35,7 @@ class GatewaySettings(Settings):
     )
     access_log: bool = Field(default=False, description="Log every request, not only failed ones.")
     docs: bool = Field(default=True, description="Serve /docs and /openapi.json.")
+    console: bool = Field(default=True, description="Serve browsers a page for chat at /.")
 
     # Workers
     workers: Addresses = Field(

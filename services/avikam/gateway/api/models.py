@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from avikam.gateway.admission.admission import Admission
 from avikam.gateway.api.protobuf import accepts_protobuf
 from avikam.gateway.http.body import PROTOBUF
 from avikam.gateway.messages import listing
@@ -19,9 +20,10 @@ from avikam.v1 import generation_pb2 as pb
 class ModelRoutes:
     """Endpoints about models. They tell what the ready workers have now."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, version: str) -> None:
+    def __init__(self, pool: Pool, catalog: Catalog, admission: Admission, version: str) -> None:
         self._pool = pool
         self._catalog = catalog
+        self._admission = admission
         self._version = version
 
     async def list_models(self, request: Request) -> Response:
@@ -66,6 +68,8 @@ class ModelRoutes:
                 "workers_ready": len(ready),
                 "workers_known": len(self._pool),
                 "slots_total": sum(worker.slots for worker in ready),
+                "requests_running": self._admission.running,
+                "requests_waiting": self._admission.waiting,
             }
         )
 
