@@ -29,7 +29,7 @@ def test_json_says_the_same() -> None:
     shown = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).output)
     names = [finding["name"] for finding in shown["findings"]]
     assert shown["healthy"] is True
-    assert {"python", "torch", "int8 on CPU", "gpu", "redis", "model"} <= set(names)
+    assert {"python", "torch", "int8 on CPU", "native int8", "gpu", "redis", "model"} <= set(names)
 
 
 def test_one_broken_finding_makes_the_machine_unfit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +60,37 @@ def test_instruction_sets_come_best_first(tmp_path: Path) -> None:
     assert checkup.instructions(cpuinfo).detail == "amx_int8, avx512f, avx2"
     cpuinfo.write_text("flags : fpu\n")
     assert checkup.instructions(cpuinfo).verdict is Verdict.ABSENT
+
+
+@pytest.fixture
+def nothing_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user whose cache is empty, and whose PATH has one folder with nothing in it."""
+    if "avx2" not in checkup.instructions().detail:
+        pytest.skip("the native step needs an x86-64 processor with AVX2")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CC", raising=False)
+    return folder
+
+
+def test_a_machine_without_a_compiler_learns_what_that_costs(nothing_built: Path) -> None:
+    finding = checkup.native_step()
+    assert finding.verdict is Verdict.ABSENT
+    assert "no C compiler" in finding.detail
+    assert "several times slower" in finding.detail
+    assert "gcc" in finding.remedy
+
+
+def test_a_native_step_that_will_be_built_is_good_and_is_not_built_yet(nothing_built: Path) -> None:
+    compiler = nothing_built / "cc"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o755)
+    finding = checkup.native_step()
+    assert finding.verdict is Verdict.GOOD
+    assert finding.detail == f"{compiler} builds it when a worker first starts"
+    assert [path.name for path in nothing_built.parent.iterdir()] == ["bin"]
 
 
 def test_a_busy_port_is_found() -> None:

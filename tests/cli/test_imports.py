@@ -30,16 +30,35 @@ def test_help_loads_no_command() -> None:
     assert modules_after(help_of_all) & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command_loads_no_engine_and_no_server(command: str) -> None:
-    show = f"from avikam.cli.main import app\ntry: app([{command!r}, '--help'])\n"
-    loaded = modules_after(show + "except SystemExit: pass")
-    assert loaded & {"torch", "fastapi", "grpc", "sentencepiece"} == set()
+def test_help_of_a_command_loads_no_engine_and_no_server() -> None:
+    """One interpreter shows them all: what is loaded at the end, some command has loaded."""
+    show = f"""
+from avikam.cli.main import app
+for command in {list(COMMANDS)}:
+    try: app([command, '--help'])
+    except SystemExit: pass
+"""
+    assert modules_after(show) & {"torch", "fastapi", "grpc", "sentencepiece"} == set()
 
 
 def test_a_gateway_needs_no_torch() -> None:
     loaded = modules_after("import avikam.gateway.server")
     assert loaded & {"torch", "numpy", "sentencepiece", "safetensors"} == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import avikam.gateway.server",
+        "import avikam.worker.server",
+        "from avikam.worker.settings import WorkerSettings\n"
+        "from avikam.worker.engines import build_engine\n"
+        "build_engine(WorkerSettings(threads=1, slots=1)).close()",
+    ],
+    ids=["gateway", "worker", "engine"],
+)
+def test_what_has_no_redis_starts_without_its_client(statement: str) -> None:
+    assert "redis" not in modules_after(statement)
 
 
 def test_import_directions_are_kept() -> None:

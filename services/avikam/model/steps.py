@@ -36,12 +36,11 @@ class StepModel(Protocol):
 
 
 def int8_slots(config: ModelConfig, slots: int, *, native: bool = True) -> SlotState:
-    """Slots with exact attention; the log says why they are not native."""
-    problem = native_problem() if native else "it is switched off"
+    """Slots with exact attention; the log warns when they cannot be native."""
+    problem = native_problem() if native else ""
     if problem:
-        _log.info("int8 steps run through PyTorch, not natively: %s", problem)
-        return Int8Slots(config, slots)
-    return NativeSlots(config, slots)
+        _log.warning("int8 steps run through PyTorch, several times slower: %s", problem)
+    return NativeSlots(config, slots) if native and not problem else Int8Slots(config, slots)
 
 
 def int8_model(checkpoint: Checkpoint, slots: SlotState) -> StepModel:

@@ -8,7 +8,10 @@ the Redis holds.
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 KEY = "avikam:workers"
 

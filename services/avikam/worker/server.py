@@ -31,7 +31,6 @@ from avikam.worker.engines import build_engine, in_thread
 from avikam.worker.errors import ErrorInterceptor
 from avikam.worker.health import HEALTH_SERVICE, WORKER_SERVICE, Health
 from avikam.worker.metrics import MetricsServer, WorkerMetrics
-from avikam.worker.registration import Registration, reachable_address
 from avikam.worker.service import WorkerService
 from avikam.worker.settings import WorkerSettings
 from avikam.worker.status import StatusBoard, WorkerState
@@ -151,6 +150,8 @@ class WorkerServer:
     def _register(self) -> None:
         url = self.settings.registry
         if url is not None:
+            from avikam.worker.registration import Registration, reachable_address
+
             given = self.settings.registry_address
             address = given or reachable_address(self.settings.host, self.port)
             registration = Registration(url.get_secret_value(), address)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from typing import TYPE_CHECKING, TypeVar
 
 from avikam.engine.kv.breaker import Breaker
 from avikam.engine.kv.keys import PrefixChain
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 T = TypeVar("T")
 
@@ -40,11 +39,14 @@ class RedisTier:
     """One Redis as a tier; every method answers in bounded time and never raises."""
 
     def __init__(self, options: RedisOptions, breaker: Breaker | None = None) -> None:
+        from redis import RedisError  # most workers have no Redis and start quicker without
+
         self._prefix = options.prefix
         self._ttl = options.ttl
         self._breaker = breaker or Breaker("the Redis of the KV cache")
         self._reader = _client(options.url, options.timeout)
         self._writer = _client(options.url, max(options.timeout, _WRITE_SECONDS))
+        self._trouble = (RedisError, OSError)
         self.errors = 0
 
     @property
@@ -109,7 +111,7 @@ class RedisTier:
             return None
         try:
             result = call()
-        except (redis.RedisError, OSError) as error:
+        except self._trouble as error:
             self.errors += 1
             self._breaker.failed(error)
             return None
@@ -117,8 +119,12 @@ class RedisTier:
         return result
 
 
-def _client(url: str, timeout: float) -> redis.Redis:
-    return redis.Redis.from_url(
+def _client(url: str, timeout: float) -> Redis:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(
         url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
     )
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +40,8 @@ class RedisLink:
         self._seconds = seconds
         self._prefix = prefix
         self._on_change = on_change
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self.client = redis.asyncio.Redis(connection_pool=pool)
+        self.client = _client(url, seconds)
+        self._trouble = _trouble()
         self._failures = 0
         self._down = asyncio.Event()
         on_change(True)
@@ -68,7 +61,7 @@ class RedisLink:
             return None
         try:
             answer = await self._in_time(question)
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._trouble as error:
             self._failed(error)
             return None
         self._failures = 0
@@ -92,7 +85,7 @@ class RedisLink:
             try:
                 # A Redis that is full or a replica answers a ping, and takes no writes.
                 await self._in_time(lambda: self.client.set(self.name("probe"), 1, px=1000))
-            except (RedisError, OSError, TimeoutError):
+            except self._trouble:
                 continue
             break
         self._failures = 0
@@ -112,3 +105,27 @@ class RedisLink:
         self._on_change(False)
         # The error's own words may hold the address.
         _log.warning("Redis fails (%s); going on without it", type(error).__name__)
+
+
+# Most gateways have no Redis, and start quicker without its client.
+
+
+def _client(url: str, seconds: float) -> Redis:
+    from redis.asyncio import BlockingConnectionPool, Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=_CONNECTIONS,
+        timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis(connection_pool=pool)
+
+
+def _trouble() -> tuple[type[Exception], ...]:
+    """What a question may raise; the asker goes on without its answer."""
+    from redis.exceptions import RedisError
+
+    return RedisError, OSError, TimeoutError

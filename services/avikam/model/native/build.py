@@ -53,6 +53,18 @@ def library_file() -> Path:
     return folder / name
 
 
+def prospect() -> str:
+    """Where this machine's library is or will come from; builds nothing.
+
+    Raises :class:`NativeUnavailableError` with the reason why there will be none.
+    """
+    name = f"step-{_digest(_level())}.so"
+    for folder in (_FOLDER, _cache_folder()):
+        if (folder / name).exists():
+            return str(folder / name)
+    return f"{_compiler()} builds it when a worker first starts"
+
+
 def _level() -> tuple[str, ...]:
     """Compiler flags for what this processor can do."""
     _check_platform()
@@ -84,10 +96,14 @@ def _digest(level: tuple[str, ...]) -> str:
     return content.hexdigest()[:16]
 
 
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "avikam"
+
+
 def _cache() -> Path:
     """A folder that only this user can write to; one for this process where there is none."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    folder = Path(base) / "avikam"
+    folder = _cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         owner = folder.stat()
