@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from avikam.cli import checkup
-from avikam.cli.checkup import Finding, Verdict
 from avikam.cli.main import app
+from avikam.operations.findings import Finding, Verdict
 from avikam.worker.settings import embedded_model
 
 ROOT = Path(__file__).resolve().parents[2]

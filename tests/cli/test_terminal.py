@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import httpx
@@ -86,6 +87,38 @@ def test_new_forgets_the_conversation(cluster: ServeProcess) -> None:
     first, second = twice.stdout.splitlines()[:2]
     assert first == second
     assert twice.stderr.count("first after") == 2
+
+
+def test_a_command_that_is_none_is_not_said_to_the_model(cluster: ServeProcess) -> None:
+    done = chat(cluster.url, "/help", "/quit", "/exit")
+    known = "/new starts afresh, /exit or Ctrl-D ends, Ctrl-C stops an answer\n"
+    assert done.stderr == f"{known}/quit is no command: {known}"
+    assert done.stdout == ""
+
+
+def test_a_conversation_that_became_too_long_tells_the_way_out(cluster: ServeProcess) -> None:
+    done = chat(cluster.url, "Bonjour", "mot " * 2000, "Bonjour")
+    assert "maximum context length is 2048 tokens" in done.stderr
+    assert done.stderr.splitlines()[1].endswith("(/new starts afresh)")
+    assert done.stderr.count("first after") == 2  # the long turn did not happen
+
+
+def test_a_terminal_is_greeted_and_its_answer_streamed(cluster: ServeProcess) -> None:
+    controller, terminal = os.openpty()
+    with subprocess.Popen(
+        [*AVIKAM, "chat", "--max-tokens", "4", "--seed", "7", "--url", cluster.url],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as process:
+        os.write(controller, b"Bonjour\n/exit\n")
+        assert process.wait(60) == 0
+    shown = os.read(controller, 65536).decode()
+    os.close(controller)
+    os.close(terminal)
+    assert "/new starts afresh" in shown
+    assert "you> " in shown
+    assert "[4 tokens, first after" in shown
 
 
 def test_the_client_fills_an_answer_while_it_streams(cluster: ServeProcess) -> None:

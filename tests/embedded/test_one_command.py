@@ -122,9 +122,11 @@ def test_ten_prompts_are_continued_in_their_language(serve: ServeProcess, langua
 def streamed(serve: ServeProcess, body: dict[str, object]) -> str:
     """The pieces of a stream that ended as it should, joined."""
     lines = httpx.post(f"{serve.url}/generate", json=body | {"stream": True}, timeout=120).text
-    events = [line.removeprefix("data: ") for line in lines.splitlines() if line]
-    assert events[-1] == "[DONE]", lines
-    return "".join(json.loads(event)["text"] for event in events[:-1])
+    *events, end = (line.removeprefix("data: ") for line in lines.splitlines() if line)
+    assert end == "[DONE]", lines
+    pieces = [json.loads(event) for event in events]
+    assert not any("error" in piece for piece in pieces), lines
+    return "".join(piece.get("text", "") for piece in pieces)
 
 
 def test_64_streams_through_the_cluster_give_what_each_gives_alone(serve: ServeProcess) -> None:

@@ -8,6 +8,7 @@ A conversation lives in this process; the gateway gets all of its turns each tim
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from avikam.cli.client import Client
 
 app = typer.Typer(rich_markup_mode=None)
+
+_HELP = "/new starts afresh, /exit or Ctrl-D ends, Ctrl-C stops an answer"
+_COMMAND = re.compile(r"/\w+")
 
 
 @app.command()
@@ -70,9 +74,10 @@ class Conversation:
 
     def run(self) -> None:
         """Read turns until the user leaves."""
+        prompt = _greet() if sys.stdin.isatty() else ""
         while True:
             try:
-                text = input("you> " if sys.stdin.isatty() else "").strip()
+                text = input(prompt).strip()
             except (EOFError, KeyboardInterrupt):
                 typer.echo()
                 return
@@ -80,6 +85,9 @@ class Conversation:
                 return
             if text == "/new":
                 self._messages = list(self._start)
+            elif _COMMAND.fullmatch(text):
+                typer.echo("" if text == "/help" else f"{text} is no command: ", err=True, nl=False)
+                typer.echo(_HELP, err=True)
             elif text:
                 self._turn(text)
 
@@ -97,10 +105,19 @@ class Conversation:
         except ClientError as error:
             # The turn did not happen: the user may say it otherwise, or start afresh.
             self._messages.pop()
-            typer.echo(f"error: {error}", err=True)
+            way_out = " (/new starts afresh)" if self._messages != self._start else ""
+            typer.echo(f"error: {error}{way_out}", err=True)
             return
         typer.echo(f"[{answer.summary()}]", err=True)
         if answer.text:
             self._messages.append({"role": "assistant", "content": answer.text})
         else:
             self._messages.pop()
+
+
+def _greet() -> str:
+    """Tell a person what can be typed, let arrow keys edit it, and return what to ask with."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - input() uses it once it is there
+    typer.echo(_HELP, err=True)
+    return "you> "

@@ -7,12 +7,11 @@ import platform
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from avikam.gateway.settings import GatewaySettings
+from avikam.operations.findings import Finding, Verdict
 from avikam.worker.settings import WorkerSettings, embedded_model
 
 PYTHONS = ((3, 11), (3, 13))
@@ -21,32 +20,6 @@ TORCHES = ((2, 11), (2, 15))
 _CPU_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "asimd")
 _WORKER_PACKAGES = ("cramjam", "llguidance", "numpy", "psutil", "safetensors", "sentencepiece")
 _REDIS = ("127.0.0.1", 6379)
-
-
-class Verdict(Enum):
-    """GOOD works; ABSENT is optional and not there; BROKEN keeps the machine from serving."""
-
-    GOOD = "good"
-    ABSENT = "absent"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at, and what to do about it if anything."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    remedy: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        return {
-            "name": self.name,
-            "verdict": self.verdict.value,
-            "detail": self.detail,
-            "remedy": self.remedy,
-        }
 
 
 def examine() -> Iterator[Finding]:

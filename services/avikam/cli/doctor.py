@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from avikam.cli.checkup import Finding, Verdict, examine
+from avikam.cli.checkup import examine
+from avikam.operations.findings import Finding, Verdict
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -7,9 +7,12 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """GOOD holds; WARNED may be meant so; BROKEN must not go to production."""
+    """GOOD holds; ABSENT is optional and not there; WARNED may be meant so; BROKEN must be repaired
+    before it serves.
+    """
 
     GOOD = "good"
+    ABSENT = "absent"
     WARNED = "warned"
     BROKEN = "broken"
 
