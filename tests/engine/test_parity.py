@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tests.engine.client import ask
 from tests.engine.conftest import BuildEngine
 from tests.model.builders import tiny_checkpoint
 
-FULL_WINDOW = {"window": 256, "stride": 64, "max_positions": 2048}
+FULL_WINDOW: dict[str, Any] = {"window": 256, "stride": 64, "max_positions": 2048}
 EDGES = (1, 2, 63, 64, 65, 255, 256, 257, 320, 321, 2047)
 
 
