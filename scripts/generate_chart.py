@@ -30,7 +30,8 @@ CHART_OWNED = {
         *("worker_tls_key", "worker_tls_certificate", "worker_tls_authority", "worker_tls_name"),
     },
     "workerConfig": {
-        *("host", "port", "metrics_port", "model", "adapters", "kv_redis"),
+        *("host", "port", "metrics_port", "model", "adapters"),
+        *("kv_redis", "kv_secret", "registry", "registry_address"),
         *("log_format", "worker_id"),
         *("tls_key", "tls_certificate", "tls_authority"),
         *("drain_accept_seconds", "drain_seconds"),

@@ -31,6 +31,9 @@ environment needs the double underscore; other `AVIKAM_...` names are ignored, b
 injects `AVIKAM_GATEWAY_PORT=tcp://...` beside a service of that name. Lists are separated by commas
 in flags and in the environment. `off` switches off what may be absent.
 
+A secret (an address with its password, `kv_secret`) may also be a mounted file: the name with
+`_FILE` behind, as `AVIKAM_GATEWAY__REDIS_FILE=/etc/avikam-redis/url`. It is read at the start.
+
 `avikam config show --origin` prints what is in force and where it came from;
 `avikam config validate FILE` checks a file. `avikam serve` takes the flags of both services: where
 they share a name, the flag is the gateway's for the address, the metrics port and the queue, and

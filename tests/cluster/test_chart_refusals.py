@@ -75,6 +75,42 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"source": "download", "download": {"url": "http://models.example.com/a"}}},
         "does not match pattern '^(https://.+)?$'",
     ),
+    "a claim that nothing fills": (
+        {"model": {"source": "pvc", "pvc": {"create": {"size": "40Gi"}}}},
+        "model.pvc.create makes an empty claim; set model.download.url and sha256 to fill it",
+    ),
+    "a claim for one node and many workers": (
+        {
+            "profile": "h100",
+            "model": {
+                "source": "pvc",
+                "pvc": {"create": {"size": "40Gi", "accessModes": ["ReadWriteOnce"]}},
+                "download": {
+                    "url": "https://models.example.com/a",
+                    "sha256": SHA,
+                    "egressCIDRs": ["203.0.113.0/24"],
+                },
+            },
+        },
+        "the claim avikam-model has the access modes ReadWriteOnce, but pool main may have several "
+        "workers; take a ReadOnlyMany or ReadWriteMany claim, or one worker",
+    ),
+    "a label that selects": (
+        {"commonLabels": {"app.kubernetes.io/name": "mine"}},
+        "commonLabels has app.kubernetes.io/name, by which the chart finds its own pods; choose",
+    ),
+    "a seal in a config map": (
+        {"worker": {"config": {"kv_secret": "secret"}}},
+        "additional properties 'kv_secret' not allowed",
+    ),
+    "an alert that does not exist": (
+        {"monitoring": {"disabledAlerts": ["AvikamSlow"]}},
+        "monitoring.disabledAlerts names AvikamSlow, which is no alert of this chart",
+    ),
+    "a probe of another kind": (
+        {"gateway": {"livenessProbe": {"exec": {"command": ["true"]}}}},
+        "additional properties 'exec' not allowed",
+    ),
     "an external Redis without its secret": (
         {"redis": {"mode": "external"}},
         "redis.mode is external but redis.external.existingSecret is empty",

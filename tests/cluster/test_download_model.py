@@ -69,3 +69,28 @@ def test_a_restarted_pod_keeps_its_model(address: str, archive: Path, tmp_path: 
     download(address, expected, folder)
     archive.unlink()
     assert download(address, expected, folder).returncode == 0
+
+
+def test_another_checkpoint_is_never_overwritten(
+    address: str, archive: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    download(address, digest(archive), folder)
+    done = download(address, "1" * 64, folder)
+    assert done.returncode == 1
+    assert "holds another checkpoint: set model.pvc.path to a new folder" in done.stderr
+    assert (folder / "config.json").read_text() == "{}"
+
+
+def test_workers_wait_for_the_job_that_fills_their_claim(
+    address: str, archive: Path, tmp_path: Path
+) -> None:
+    folder, expected = tmp_path / "claim" / "avikam1", digest(archive)
+    command = [sys.executable, str(SCRIPT), address, expected, str(folder), "--wait"]
+    with subprocess.Popen(command) as waiting:
+        assert waiting.poll() is None
+        assert not folder.exists()
+        job = [sys.executable, str(SCRIPT), address, expected, str(folder)]
+        assert subprocess.run(job, check=False).returncode == 0
+        assert waiting.wait(timeout=30) == 0
+    assert (folder / "config.json").exists()

@@ -14,7 +14,7 @@ LABELS = {
         "app.kubernetes.io/instance": "avikam",
         "app.kubernetes.io/component": name,
     }
-    for name in ("gateway", "worker", "redis", "test")
+    for name in ("gateway", "worker", "redis", "test", "model")
 }
 NAMESPACES = {
     **dict.fromkeys(LABELS, "avikam"),
@@ -22,12 +22,16 @@ NAMESPACES = {
     "neighbour": "avikam",
     "prometheus": "monitoring",
     "dns": "kube-system",
+    "archive": "outside",
 }
+# Peers that are addresses: none of the cluster's.
+ADDRESSES = {"archive": "203.0.113.0/24"}
 PORTS = {
     "gateway": {"http": 8000, "grpc": 9000, "metrics": 9090},
     "worker": {"grpc": 50051, "metrics": 9091},
     "redis": {"redis": 6379},
     "dns": {"dns": 53},
+    "archive": {"https": 443},
 }
 
 Path = tuple[str, str, int]
@@ -72,6 +76,8 @@ def opens(rule: dict[str, Any], direction: str, peer: str, names: set[str | int]
 
 
 def matches(selector: dict[str, Any], peer: str) -> bool:
+    if "ipBlock" in selector:
+        return ADDRESSES.get(peer) == selector["ipBlock"]["cidr"]
     if "namespaceSelector" in selector:
         labels = selector["namespaceSelector"].get("matchLabels", {})
         return bool(labels.get("kubernetes.io/metadata.name") == NAMESPACES[peer])
@@ -80,7 +86,7 @@ def matches(selector: dict[str, Any], peer: str) -> bool:
 
 
 def everyone_to_the_gateways() -> Iterator[Path]:
-    for source in ("stranger", "neighbour", "prometheus", "dns"):
+    for source in ("stranger", "neighbour", "prometheus", "dns", "archive"):
         yield source, "gateway", 8000
         yield source, "gateway", 9000
 
@@ -95,7 +101,12 @@ NEEDED = {
     ("prometheus", "worker", 9091),
 }
 # What no policy of ours governs: others' own way to the cluster's DNS.
-FOREIGN = {(source, "dns", 53) for source in ("stranger", "neighbour", "prometheus")}
+FOREIGN = {
+    (source, target, port)
+    for source in ("stranger", "neighbour", "prometheus", "dns", "archive")
+    for target, port in (("dns", 53), ("archive", 443))
+    if source != target
+}
 
 
 def test_only_the_needed_paths_are_open() -> None:
@@ -117,3 +128,30 @@ def test_clients_can_be_narrowed_to_a_namespace() -> None:
 
 def test_workers_speak_to_nobody() -> None:
     assert not [path for path in paths(render()) if path[0] == "worker"]
+
+
+ARCHIVE = {
+    "url": "https://models.example.com/a.tar.gz",
+    "sha256": "0" * 64,
+    "egressCIDRs": ["203.0.113.0/24"],
+}
+
+
+def test_only_the_job_that_fills_a_claim_reaches_the_archive() -> None:
+    pvc = {"create": {"size": "40Gi"}}
+    found = paths(render(values={"model": {"source": "pvc", "pvc": pvc, "download": ARCHIVE}}))
+    opened = {("model", "archive", 443), ("model", "dns", 53)}
+    assert found == NEEDED | FOREIGN | set(everyone_to_the_gateways()) | opened
+
+
+def test_workers_that_download_themselves_reach_it_too() -> None:
+    found = paths(render(values={"model": {"source": "download", "download": ARCHIVE}}))
+    assert ("worker", "archive", 443) in found
+    assert ("gateway", "archive", 443) not in found
+
+
+def test_further_paths_can_be_opened() -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}], "ports": [{"port": 443}]}
+    found = paths(render(values={"networkPolicy": {"gateway": {"extraEgress": [rule]}}}))
+    assert ("gateway", "archive", 443) in found
+    assert ("worker", "archive", 443) not in found

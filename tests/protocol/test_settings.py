@@ -192,3 +192,26 @@ def test_settings_cannot_be_changed_after_loading() -> None:
     settings = load(Example, "gateway")
     with pytest.raises(ValueError, match="frozen"):
         settings.http_port = 2
+
+
+def test_a_secret_may_be_a_mounted_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret\n")
+    environ = {"AVIKAM_GATEWAY__PASSWORD_FILE": str(file)}
+    loaded = load_with_origins(Example, "gateway", environ=environ)
+    assert loaded.settings.password == SecretStr("s3cret")
+    assert loaded.origins["password"].name == "AVIKAM_GATEWAY__PASSWORD_FILE"
+
+
+def test_a_missing_secret_file_is_named() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(Example, "gateway", environ={"AVIKAM_GATEWAY__PASSWORD_FILE": "/nowhere/password"})
+    assert refusal.value.problems == [
+        "AVIKAM_GATEWAY__PASSWORD_FILE names /nowhere/password, which cannot be read: "
+        "No such file or directory"
+    ]
+
+
+def test_only_secrets_may_be_files() -> None:
+    with pytest.raises(SettingsError, match="RATIO_FILE is not a setting"):
+        load(Example, "gateway", environ={"AVIKAM_GATEWAY__RATIO_FILE": "/etc/hostname"})

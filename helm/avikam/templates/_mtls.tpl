@@ -32,17 +32,6 @@
 {{- end }}
 {{- end }}
 
-{{/* How the kubelet asks a worker. It has no certificate: with mTLS it asks beside the metrics. Takes {root, ready}. */}}
-{{- define "avikam.workerProbe" -}}
-{{- if ne .root.Values.mtls.mode "none" -}}
-httpGet: {path: {{ ternary "/readyz" "/livez" .ready }}, port: metrics}
-{{- else if .ready -}}
-grpc: {port: 50051, service: avikam.v1.WorkerService}
-{{- else -}}
-grpc: {port: 50051}
-{{- end }}
-{{- end }}
-
 {{- define "avikam.validateMtls" -}}
 {{- if eq .Values.mtls.mode "existing" -}}
 {{- range $component := list "gateway" "worker" -}}

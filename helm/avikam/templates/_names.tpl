@@ -19,9 +19,9 @@
 
 {{- define "avikam.redisName" -}}{{ include "avikam.fullname" . }}-redis{{- end }}
 
-{{/* Secret with Redis' address under `url`. */}}
-{{- define "avikam.redisSecretName" -}}
-{{- ternary .Values.redis.external.existingSecret (include "avikam.redisName" .) (eq .Values.redis.mode "external") -}}
+{{/* Its own account for each component, or one that exists for all. Takes {root, component}. */}}
+{{- define "avikam.serviceAccountName" -}}
+{{- default (printf "%s-%s" (include "avikam.fullname" .root) .component) .root.Values.serviceAccount.name -}}
 {{- end }}
 
 {{/* Takes {root, pool}. */}}
@@ -41,12 +41,18 @@ app.kubernetes.io/part-of: avikam
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Labels of a pod: none that an upgrade of the chart alone would change. Takes {root, component}. */}}
 {{- define "avikam.podLabels" -}}
 {{ include "avikam.selectorLabels" . }}
 app.kubernetes.io/part-of: avikam
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* A worker's selector: a pool is a selector of its own. Takes {root, pool}. */}}

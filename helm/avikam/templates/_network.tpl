@@ -1,11 +1,10 @@
 {{/* Egress rules that several policies share. */}}
 
 {{- define "avikam.dnsEgress" -}}
-- to:
-    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
+- to: {{- toYaml .Values.networkPolicy.dns.peers | nindent 4 }}
   ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    - {port: {{ .Values.networkPolicy.dns.port }}, protocol: UDP}
+    - {port: {{ .Values.networkPolicy.dns.port }}, protocol: TCP}
 {{- end }}
 
 {{- define "avikam.redisEgress" -}}
@@ -23,6 +22,15 @@
   ports:
     - {port: {{ .Values.redis.external.port }}, protocol: TCP}
 {{- end }}
+{{- end }}
+
+{{- define "avikam.modelEgress" -}}
+- to:
+    {{- range .Values.model.download.egressCIDRs }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
+  ports:
+    - {port: 443, protocol: TCP}
 {{- end }}
 
 {{/* One Ingress: controllers speak HTTP or gRPC to a backend, by annotation, so each has its own.

@@ -1,5 +1,10 @@
-{{/* Up at once, by doubling or four pods in 15 s; down after five calm minutes, one pod or 10 % a minute. */}}
+{{/* The pool's own `autoscaling.behavior` over the chart's. Takes it.
+     Up at once, by doubling or four pods in 15 s; down after five calm minutes, one pod or 10 % a minute. */}}
 {{- define "avikam.scalingBehavior" -}}
+{{- toYaml (mergeOverwrite (include "avikam.ownScaling" . | fromYaml) (deepCopy (default dict .))) -}}
+{{- end }}
+
+{{- define "avikam.ownScaling" -}}
 scaleUp:
   stabilizationWindowSeconds: 0
   selectPolicy: Max

@@ -6,8 +6,14 @@
 {{- range $name, $_ := .Values.pools -}}
 {{- include "avikam.validatePool" (dict "root" $ "pool" (include "avikam.pool" (dict "root" $ "name" $name) | fromYaml)) -}}
 {{- end -}}
+{{- range $label, $_ := .Values.commonLabels -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh|avikam\\.io)/" $label -}}
+{{- fail (printf "commonLabels has %s, by which the chart finds its own pods; choose a label of your own" $label) -}}
+{{- end -}}
+{{- end -}}
 {{- include "avikam.validateGateway" . -}}
 {{- include "avikam.validateModel" .Values.model -}}
+{{- include "avikam.validateClaim" . -}}
 {{- include "avikam.validateSecrets" . -}}
 {{- include "avikam.validateMtls" . -}}
 {{- end }}
@@ -56,22 +62,44 @@
 {{- end }}
 
 {{- define "avikam.validateModel" -}}
-{{- if and (eq .source "pvc") (empty .pvc.claimName) -}}
-{{- fail "model.source is pvc but model.pvc.claimName is empty; name the claim that holds the checkpoint" -}}
+{{- if and (eq .source "pvc") (empty .pvc.claimName) (empty .pvc.create.size) -}}
+{{- fail "model.source is pvc but model.pvc.claimName is empty; name the claim that holds the checkpoint, or set model.pvc.create.size" -}}
 {{- end -}}
-{{- if eq .source "download" -}}
-{{- if empty .download.url -}}
+{{- if and (eq .source "pvc") .pvc.create.size (empty .pvc.claimName) (empty .download.url) -}}
+{{- fail "model.pvc.create makes an empty claim; set model.download.url and sha256 to fill it" -}}
+{{- end -}}
+{{- if and (eq .source "download") (empty .download.url) -}}
 {{- fail "model.source is download but model.download.url is empty; give the archive's address" -}}
 {{- end -}}
+{{- if or (eq .source "download") (and (eq .source "pvc") .download.url) -}}
 {{- if not (regexMatch "^[0-9a-f]{64}$" .download.sha256) -}}
 {{- fail (printf "model.download.sha256 is %q; it must be the archive's SHA-256, 64 hexadecimal digits" .download.sha256) -}}
 {{- end -}}
 {{- if empty .download.egressCIDRs -}}
-{{- fail "model.source is download but model.download.egressCIDRs is empty; name the networks that the workers may reach, such as [203.0.113.0/24]" -}}
+{{- fail "model.download.url is set but model.download.egressCIDRs is empty; name the networks where the archive is, such as [203.0.113.0/24]" -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .source "image") (empty .image.reference) -}}
 {{- fail "model.source is image but model.image.reference is empty; name the image that holds the checkpoint" -}}
+{{- end -}}
+{{- end }}
+
+{{/* A claim that one node alone may mount serves one worker. */}}
+{{- define "avikam.validateClaim" -}}
+{{- if eq .Values.model.source "pvc" -}}
+{{- $modes := .Values.model.pvc.create.accessModes -}}
+{{- $claim := include "avikam.modelClaim" . -}}
+{{- if empty .Values.model.pvc.create.size -}}
+{{- $modes = dig "spec" "accessModes" (list "ReadOnlyMany") (lookup "v1" "PersistentVolumeClaim" .Release.Namespace $claim) -}}
+{{- end -}}
+{{- if not (or (has "ReadWriteMany" $modes) (has "ReadOnlyMany" $modes)) -}}
+{{- range $name, $_ := .Values.pools -}}
+{{- $pool := include "avikam.pool" (dict "root" $ "name" $name) | fromYaml -}}
+{{- if gt (int (ternary $pool.replicas $pool.autoscaling.maxReplicas (eq $pool.autoscaling.kind "none"))) 1 -}}
+{{- fail (printf "the claim %s has the access modes %s, but pool %s may have several workers; take a ReadOnlyMany or ReadWriteMany claim, or one worker" $claim (join ", " $modes) $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -87,6 +115,15 @@
 {{- with .Values.monitoring.alertmanagerConfig -}}
 {{- if and .enabled (empty .existingSecret) -}}
 {{- fail "monitoring.alertmanagerConfig is enabled but its existingSecret is empty; name the secret that holds the webhook addresses under pager and chat" -}}
+{{- end -}}
+{{- end -}}
+{{- $rules := list -}}
+{{- range $path, $_ := .Files.Glob "monitoring/rules/*.yaml" -}}
+{{- $rules = append $rules ($.Files.Get $path) -}}
+{{- end -}}
+{{- range $name := .Values.monitoring.disabledAlerts -}}
+{{- if not (regexMatch (printf "alert: %s\n" $name) (join "\n" $rules)) -}}
+{{- fail (printf "monitoring.disabledAlerts names %s, which is no alert of this chart; docs/operations/monitoring.md lists them" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.auth.existingSecret -}}

@@ -4,6 +4,9 @@
     environment  AVIKAM_GATEWAY__HTTP_PORT=8080
     file         gateway: {http_port: 8080}
 
+A secret setting may also be a file that the environment names, as Kubernetes and Docker mount them:
+``AVIKAM_GATEWAY__REDIS_FILE=/etc/avikam-redis/url``. It is read once, at the start.
+
 A settings object is built once, here, and passed down. Constructing one directly reads nothing but
 its arguments. Environment names need the double underscore: Kubernetes injects names such as
 ``AVIKAM_GATEWAY_PORT`` for a service called avikam-gateway, and those are not ours.
@@ -131,7 +134,7 @@ def load_with_origins(
     # Weakest first: a later source overrides.
     given = [
         *_from_file(section, file),
-        *_from_environment(section, environ),
+        *_from_environment(section, environ, _secrets(cls)),
         *_from_flags(flags or {}),
     ]
     known = tuple(cls.model_fields)
@@ -182,12 +185,26 @@ def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _from_environment(section: str, environ: Mapping[str, str]) -> Iterator[_Given]:
+def _from_environment(
+    section: str, environ: Mapping[str, str], secrets: frozenset[str]
+) -> Iterator[_Given]:
     prefix = environment_name(section, "")
     for variable in sorted(environ):
         if variable.startswith(prefix):
             name = variable.removeprefix(prefix).lower()
-            yield name, environ[variable], Origin("environment", variable)
+            value, setting = environ[variable], name.removesuffix("_file")
+            if setting != name and setting in secrets:
+                name, value = setting, _read_secret(variable, Path(value))
+            yield name, value, Origin("environment", variable)
+
+
+def _read_secret(variable: str, file: Path) -> str:
+    """The file's text, without the newline that an editor leaves at its end."""
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError([f"{variable} names {file}, which cannot be read: {reason}"]) from None
 
 
 def _from_flags(flags: Mapping[str, Any]) -> Iterator[_Given]:

@@ -10,7 +10,10 @@ metadata:
     helm.sh/hook: test
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 spec:
-  {{- include "avikam.podBase" (dict "root" .root "account" (include "avikam.gatewayName" .root)) | nindent 2 }}
+  {{- include "avikam.podBase" (dict "root" .root "component" "gateway") | nindent 2 }}
+  {{- with include "avikam.placement" (pick .root.Values.gateway "nodeSelector" "tolerations" "affinity") | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   restartPolicy: Never
   containers:
     - name: test
