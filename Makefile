@@ -14,7 +14,7 @@ ARGS ?=
 comma := ,
 
 .PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test clients-test loadtest \
-	loadtest-1000 faults soak fuzz \
+	loadtest-1000 faults soak fuzz sbom \
 	constraints clean
 
 help: ## List the targets
@@ -88,6 +88,12 @@ loadtest-1000: $(VENV)/.dev ## The 1,000 requests/s test: 60 s, no failure, 99 %
 
 faults: $(VENV)/.dev ## Inject every fault into a cluster under load: docs/benchmarks/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+sbom: $(VENV)/.serve ## List what is installed here, as CycloneDX: build/sbom/avikam.cdx.json
+	@mkdir -p build/sbom
+	@$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py environment $(VENV) \
+		--pyproject pyproject.toml --output-reproducible --output-file build/sbom/avikam.cdx.json
+	@echo "wrote build/sbom/avikam.cdx.json"
 
 soak: $(VENV)/.dev ## 12 minutes under load with a random fault every 10 s
 	@$(BIN)/python -m tests.faults.soak $(ARGS)

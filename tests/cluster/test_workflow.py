@@ -29,7 +29,8 @@ def test_an_action_is_pinned_by_commit(action: str, comment: str) -> None:
 
 def test_jobs_may_only_read_unless_they_publish() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
-    assert [name for name, job in WORKFLOW["jobs"].items() if "permissions" in job] == ["publish"]
+    trusted = {name for name, job in WORKFLOW["jobs"].items() if "permissions" in job}
+    assert trusted == {"publish", "publish-chart"}
     for job in WORKFLOW["jobs"].values():
         assert job["timeout-minutes"]
 
@@ -39,6 +40,12 @@ def test_targets_and_scripts_exist() -> None:
     for target in re.findall(r"\bmake ([\w-]+)", "\n".join(commands())):
         assert f"\n{target}:" in makefile
     assert (ROOT / ".ci" / "run").exists()
+
+
+def test_the_script_that_a_pod_runs_exists() -> None:
+    scripts = re.findall(r"\$\(cat (\S+)\)", "\n".join(commands()))
+    assert scripts
+    assert all((ROOT / script).exists() for script in scripts)
 
 
 def test_images_are_built_from_files_that_exist() -> None:

@@ -15,6 +15,7 @@ assumptions to replace by your own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,6 +50,11 @@ class Hardware:
     latency: float = 0.0  # seconds of one sum over the GPUs
 
     @property
+    def basis(self) -> str:
+        """Where the service times come from."""
+        return "computed from the roofline, not measured"
+
+    @property
     def dollars_per_hour(self) -> float:
         """What the worker costs."""
         return self.gpus * self.gpu_dollars_per_hour
@@ -72,6 +78,10 @@ class Hardware:
             return 0.0
         moved = 2 * (self.gpus - 1) / self.gpus * tokens * HIDDEN_BYTES
         return 2 * LAYERS * (self.latency + moved / self.link)
+
+    def workers_for(self, rate: float, prompt: int, answer: int) -> int:
+        """Workers whose slots carry so many requests per second, all of them taken."""
+        return math.ceil(rate / self.requests_per_second(prompt, answer))
 
     def requests_per_second(self, prompt: int, answer: int) -> float:
         """Requests that a worker with all slots taken completes."""

@@ -20,7 +20,7 @@ def figures(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     hardware, waits = scenario.hardware, sorted(outcome.first_tokens)
     hours = outcome.pod_seconds / 3600
     return {
-        "basis": "computed from the roofline, not measured",
+        "basis": hardware.basis,
         "trace": {
             "name": scenario.trace.name,
             "peak_requests_per_second": scenario.trace.peak,
@@ -34,6 +34,9 @@ def figures(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
             "minimum": scenario.rules.minimum,
             "maximum": scenario.rules.maximum,
             "most_used": max(sample.replicas for sample in outcome.samples),
+            "needed_at_peak": hardware.workers_for(
+                scenario.trace.peak, scenario.prompt, scenario.answer
+            ),
         },
         "arrived": outcome.arrived,
         "completed": outcome.completed,
@@ -135,5 +138,5 @@ def _title(content: dict[str, Any]) -> str:
     return (
         f"{trace['name']} to {trace['peak_requests_per_second']:g} requests/s on "
         f"{content['hardware']}: first token p99 {p99}, "
-        f"{content['rejected_share']:.1%} rejected (computed)"
+        f"{content['rejected_share']:.1%} rejected ({content['basis'].split()[0]})"
     )
