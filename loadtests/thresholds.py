@@ -12,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 from locust import events
 from locust.env import Environment
 
@@ -32,6 +33,11 @@ def _add_options(parser: ArgumentParser) -> None:
     group.add_argument("--max-p99", type=float, default=0.0, help="seconds; 0: any")
     group.add_argument("--min-rate", type=float, default=0.0, help="requests per second; 0: any")
     group.add_argument("--max-tokens", type=int, default=16, help="tokens of each answer")
+
+
+def _start_the_clock(**_: Any) -> None:
+    """Let --run-time begin now: gevent's loop still has the time of before all the imports."""
+    gevent.get_hub().loop.update_now()
 
 
 def _judge(environment: Environment, **_: Any) -> None:
@@ -56,4 +62,5 @@ def problems(environment: Environment) -> Iterator[str]:
 
 
 events.init_command_line_parser.add_listener(_add_options)
+events.init.add_listener(_start_the_clock)
 events.quitting.add_listener(_judge)

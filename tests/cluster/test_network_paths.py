@@ -77,7 +77,7 @@ def opens(rule: dict[str, Any], direction: str, peer: str, names: set[str | int]
 
 def matches(selector: dict[str, Any], peer: str) -> bool:
     if "ipBlock" in selector:
-        return ADDRESSES.get(peer) == selector["ipBlock"]["cidr"]
+        return bool(ADDRESSES.get(peer) == selector["ipBlock"]["cidr"])
     if "namespaceSelector" in selector:
         labels = selector["namespaceSelector"].get("matchLabels", {})
         return bool(labels.get("kubernetes.io/metadata.name") == NAMESPACES[peer])

@@ -102,7 +102,7 @@ def test_gateways_count_and_workers_announce_themselves(url: str) -> None:
 )
 def test_the_password_is_no_administrators(url: str, command: str) -> None:
     with pytest.raises(redis.exceptions.NoPermissionError):
-        redis.Redis.from_url(url).execute_command(*command.split())
+        redis.Redis.from_url(url).execute_command(*command.split())  # type: ignore[no-untyped-call]
 
 
 def test_nobody_enters_without_the_password(url: str, port: int) -> None:

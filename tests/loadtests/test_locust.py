@@ -62,6 +62,33 @@ def test_every_protocol_is_asked_without_a_failure(serve: ServeProcess, tmp_path
         assert "<title>Locust" in (tmp_path / f"{file}.html").read_text()
 
 
+# On a busy machine Locust takes longer to start than the run is to last.
+SLOW_START = """
+import time
+from locust import events
+
+def hold(**_):
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        pass
+
+begun = []
+events.init.add_listener(hold)
+events.test_start.add_listener(lambda **_: begun.append(time.monotonic()))
+events.test_stop.add_listener(lambda **_: print("lasted", time.monotonic() - begun[0]))
+from loadtests.rest import RestUser
+"""
+
+
+def test_a_slow_start_takes_nothing_from_the_run(serve: ServeProcess, tmp_path: Path) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW_START)
+    run = locust(str(slow), serve.url, "--users=2", "--spawn-rate=2")
+    output = run.communicate(timeout=100)[0]
+    assert run.returncode == 0, output
+    assert float(output.partition("lasted ")[2].split()[0]) > 2
+
+
 def test_the_exit_status_is_the_verdict(serve: ServeProcess) -> None:
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
     open_model = ("open_model.py", serve.url, "--users=1", "--rate=40", "--warm-up=0")
