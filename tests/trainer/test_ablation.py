@@ -10,10 +10,10 @@ import torch
 from avikam.model.config import preset
 from avikam.model.reference import reference_logits
 from avikam.model.transformer import Avikam1, initialize
-from avikam.trainer.ablation.beside import side_by_side
 from avikam.trainer.ablation.page import Measured, conclusions, report
 from avikam.trainer.ablation.recipe import AblationRecipe
 from avikam.trainer.ablation.variants import variant_config
+from avikam.trainer.evaluation.beside import side_by_side
 from tests.trainer.commands import avikam
 from tests.trainer.conftest import PRETRAIN, Pipeline
 

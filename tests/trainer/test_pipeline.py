@@ -34,6 +34,7 @@ def test_the_trained_model_translates_its_little_world(pipeline: Pipeline) -> No
     assert report["commit"]
     assert report["recipe"]["limit"] == 12
     assert "BLEU" in printed
+    assert "](learning_curve.png)" in printed
     assert (out / "learning_curve.png").stat().st_size > 1000
     assert (out / "attention.png").stat().st_size > 1000
 

@@ -180,9 +180,12 @@ def export(
 def card(
     model: Annotated[Path, typer.Argument(help="Checkpoint folder written by export.")],
     evaluation: Annotated[Path, typer.Option(help="eval.json to quote.")],
+    baseline: Annotated[
+        Path | None, typer.Option(help="eval.json of another model, to stand beside it.")
+    ] = None,
 ) -> None:
     """Write the model card again, with the figures of an evaluation."""
     from avikam.trainer.export.card import refresh_card
 
     with fail_clearly():
-        typer.echo(refresh_card(model, evaluation))
+        typer.echo(refresh_card(model, evaluation, baseline))

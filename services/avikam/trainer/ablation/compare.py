@@ -15,12 +15,12 @@ import torch
 from avikam.model.config import ModelConfig
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1, initialize
-from avikam.trainer.ablation.beside import side_by_side
 from avikam.trainer.ablation.long_prose import long_prose
 from avikam.trainer.ablation.page import Evaluated, Measured, report
 from avikam.trainer.ablation.recipe import AblationRecipe
 from avikam.trainer.ablation.variants import variant_config
 from avikam.trainer.corpus import Corpus, load_corpus
+from avikam.trainer.evaluation.beside import side_by_side
 from avikam.trainer.evaluation.recipe import TASKS, EvalRecipe
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.evaluation.suite import Suite

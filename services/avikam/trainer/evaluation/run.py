@@ -46,11 +46,14 @@ def evaluate(evaluation: Evaluation, recipe: EvalRecipe) -> Path:
     (e.out / "report.json").write_text(text, encoding="utf-8")
     if e.json:
         e.json.write_text(text, encoding="utf-8")
-    document = e.out / "report.md"
-    document.write_text(markdown(report), encoding="utf-8")
+    plots = [f"![Attention of layer {e.attention_layer}](attention.png)"]
     attention_map(subject, HEAT_MAP_TEXT, e.attention_layer, e.out / "attention.png")
     if e.metrics:
         learning_curve(e.metrics, e.out / "learning_curve.png")
+        plots.append("![Learning curve](learning_curve.png)")
+    document = e.out / "report.md"
+    text = "\n\n".join([markdown(report).rstrip(), "## Plots", *plots]) + "\n"
+    document.write_text(text, encoding="utf-8")
     _track(e, report)
     return document
 

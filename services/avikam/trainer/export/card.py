@@ -11,6 +11,7 @@ import yaml
 from avikam.model.checkpoint import CARD
 from avikam.model.config import ModelConfig
 from avikam.model.manifest import write_manifest
+from avikam.trainer.evaluation.beside import side_by_side
 from avikam.trainer.evaluation.report import table
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.export.showcase import showcase
@@ -31,18 +32,24 @@ def read_sources(path: Path | None) -> dict[str, Any]:
     return dict(described)
 
 
-def refresh_card(folder: Path, evaluation: Path) -> str:
-    """Ask the model again and write the card, with the figures of an ``eval.json``."""
+def refresh_card(folder: Path, evaluation: Path, baseline: Path | None = None) -> str:
+    """Ask the model again and write the card, with the figures of an ``eval.json``.
+
+    Those of ``baseline``, another model's, stand beside them.
+    """
     facts_file = folder / FACTS
     if not facts_file.exists():
         raise FileNotFoundError(f"{facts_file} is missing; write the checkpoint with train export")
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
-    report = json.loads(evaluation.read_text(encoding="utf-8"))
+    report, other = (
+        json.loads(path.read_text(encoding="utf-8")) if path else None
+        for path in (evaluation, baseline)
+    )
     write_manifest(folder)  # the evaluation may be a file of the folder, newer than its sum
     facts["answers"] = showcase(load_subject(folder))
     facts_file.write_text(facts_text(facts), encoding="utf-8")
     config = ModelConfig.from_file(folder / "config.json")
-    (folder / CARD).write_text(model_card(config, facts, report), encoding="utf-8")
+    (folder / CARD).write_text(model_card(config, facts, report, other), encoding="utf-8")
     write_manifest(folder)
     return f"{folder / CARD} quotes {evaluation}"
 
@@ -53,7 +60,10 @@ def facts_text(facts: dict[str, Any]) -> str:
 
 
 def model_card(
-    config: ModelConfig, facts: dict[str, Any], evaluation: dict[str, Any] | None = None
+    config: ModelConfig,
+    facts: dict[str, Any],
+    evaluation: dict[str, Any] | None = None,
+    baseline: dict[str, Any] | None = None,
 ) -> str:
     """The card as Markdown."""
     parts = [f"# {config.name}", _introduction(config, facts)]
@@ -63,7 +73,7 @@ def model_card(
     if facts.get("calibration"):
         parts += ["## Int8", _calibration(facts["calibration"])]
     if evaluation:
-        parts += ["## Evaluation", _evaluation(evaluation)]
+        parts += ["## Evaluation", _evaluation(evaluation, baseline)]
     parts += ["## Data and licences", _sources(facts["sources"])]
     return "\n\n".join(parts) + "\n"
 
@@ -132,18 +142,38 @@ def _calibration(calibration: dict[str, Any]) -> str:
     )
 
 
-def _evaluation(report: dict[str, Any]) -> str:
-    rows = [
-        (direction, domain, scores["bleu"], scores["chrf"], scores["pairs"])
-        for direction, domains in report["tasks"].get("translation", {}).items()
-        for domain, scores in domains.items()
+def _evaluation(report: dict[str, Any], baseline: dict[str, Any] | None) -> str:
+    """Every row, beside the baseline's where there is one."""
+    reports = {report["model"]: report}
+    text = (
+        f"Measured by `avikam eval` (code `{report['commit']}`); `eval.json` has every figure and "
+        "the number of items behind it."
+    )
+    if baseline:
+        reports[_other_name(baseline["model"], report["model"])] = baseline
+        text += (
+            f" Beside it stands a baseline, `{baseline['model']}`, weights {baseline['weights']}, "
+            f"digest `{baseline['digest'][:16]}`, code `{baseline['commit']}`"
+            f"{_quick(baseline)}."
+        )
+    summary = [
+        (name, *(each["summary"].get(name, "") for each in reports.values()))
+        for name in report["summary"]
     ]
-    text = f"Measured by `avikam eval`; every figure is in `eval.json` (code `{report['commit']}`)."
-    if rows:
-        text += "\n\n" + table(("direction", "domain", "BLEU", "chrF", "pairs"), rows)
-    if report["summary"]:
-        text += "\n\n" + table(("figure", "value"), report["summary"].items())
-    return text
+    parts = [text, side_by_side(reports)]
+    if summary:
+        names = reports if baseline else ["value"]
+        parts.append(f"### Summary\n\n{table(('figure', *names), summary)}")
+    return "\n\n".join(filter(None, parts))
+
+
+def _other_name(name: str, taken: str) -> str:
+    return name if name != taken else f"{name} (baseline)"
+
+
+def _quick(report: dict[str, Any]) -> str:
+    limit = report["recipe"]["limit"]
+    return f", at most {limit} items of each set or domain" if limit else ""
 
 
 def _sources(described: dict[str, Any]) -> str:

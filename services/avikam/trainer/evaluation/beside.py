@@ -1,4 +1,4 @@
-"""Several evaluations side by side: one table per task, one column per score and model."""
+"""Evaluations side by side: one table per task, one column per score and model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from avikam.trainer.evaluation.report import QUESTIONS, table
 
 Reports = dict[str, dict[str, Any]]
-"""Reports of ``avikam eval`` by variant."""
+"""Reports of ``avikam eval`` by model; a single one's columns do not repeat its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,15 @@ class _Section:
 
 _TRANSLATION = {"bleu": "BLEU", "chrf": "chrF"}
 _SECTIONS = (
+    _Section("Translation, parallel/test", "translation", ("direction", "domain"), _TRANSLATION),
+    _Section("Translation, public sets", "public-translation", ("set", "direction"), _TRANSLATION),
     _Section(
         "Perplexity",
         "perplexity",
         ("split", "language", "domain"),
         {"perplexity": "perplexity", "bits_per_byte": "bits per byte"},
     ),
-    _Section("Translation, parallel/test", "translation", ("direction", "domain"), _TRANSLATION),
-    _Section(
-        "Translation, public sets", "public-translation", ("set", "direction"), _TRANSLATION
-    ),
-)  # fmt: skip
+)
 
 
 def side_by_side(reports: Reports) -> str:
@@ -47,7 +45,8 @@ def side_by_side(reports: Reports) -> str:
 
 
 def _section(section: _Section, reports: Reports) -> str:
-    titles = (f"{title}, {name}" for title in section.scores.values() for name in reports)
+    names = [f", {name}" for name in reports] if len(reports) > 1 else [""]
+    titles = (title + name for title in section.scores.values() for name in names)
     depth = len(section.keys)
     found = [dict(_leaves(report["tasks"][section.task], depth)) for report in reports.values()]
 
@@ -64,7 +63,8 @@ def _questions(reports: Reports) -> str:
         (*path, *(values.get(path, "") for values in found.values()))
         for path in next(iter(found.values()))
     ]
-    return f"### Questions\n\n{table(('task', 'language', 'score', *reports), rows)}"
+    names = reports if len(reports) > 1 else ["value"]
+    return f"### Questions\n\n{table(('task', 'language', 'score', *names), rows)}"
 
 
 def _answers(tasks: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], float]]:
