@@ -139,6 +139,19 @@ async def test_every_route_that_works_counts_and_none_that_looks() -> None:
     assert refused.json()["error"]["type"] == "rate_limit_error"
 
 
+async def test_the_limit_nearest_its_end_is_told_in_the_usual_words() -> None:
+    async with serving(requests_per_minute=100, tokens_per_minute=1000) as gateway:
+        first = await gateway.post("/generate", prompt="b" * 40, max_tokens=100)
+        looked = await gateway.post("/tokenize", prompt="b")
+
+    names = [f"ratelimit-{what}" for what in ("limit", "remaining", "reset")]
+    told = [int(first.headers[name]) for name in names]
+    assert told[0] == 1000
+    assert told[1] == int(first.headers["x-ratelimit-remaining-tokens"])
+    assert 0 < told[2] <= 60
+    assert looked.headers["ratelimit-limit"] == "100"
+
+
 async def test_streams_tell_and_settle_like_whole_answers() -> None:
     async with serving(tokens_per_minute=1000) as gateway:
         stream = await gateway.stream(prompt="b" * 40, max_tokens=100)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from avikam.gateway.access.key_file import write_keys
@@ -16,7 +18,7 @@ from tests.gateway.harness import PROTOBUF, RunningGateway, serving
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "Bonjour"}]
-POSTS = {
+POSTS: dict[str, dict[str, Any]] = {
     "/": {"inputs": "Bonjour"},
     "/generate": {"prompt": "Bonjour"},
     "/generate_stream": {"inputs": "Bonjour"},
@@ -118,3 +120,22 @@ async def test_no_key_prompt_or_path_is_logged_or_echoed(
     assert [answer.status for answer in answers] == [200, 409, 401, 400, 400]
     assert "canary" not in logged.replace(str(tmp_path), "")
     assert not any("canary" in str(answer) for answer in answers)
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if path != "/generate_stream"])
+async def test_replies_are_as_the_document_says(gateway: RunningGateway, path: str) -> None:
+    document = (await gateway.get("/openapi.json")).json()
+    content = document["paths"][path]["post"]["responses"]["200"]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    asked = [POSTS[path]]
+    if path == "/generate":
+        asked += [{"inputs": "a"}, {"prompt": ["a", "b"], "n": 2, "logprobs": 1, "details": True}]
+    if path in ("/v1/completions", "/v1/chat/completions"):
+        asked += [POSTS[path] | {"logprobs": 1 if path == "/v1/completions" else True}]
+
+    for body in asked:
+        reply = (await gateway.client.post(path, json=body)).json()
+
+        jsonschema.validate(reply, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({}, schema)

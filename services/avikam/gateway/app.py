@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 from starlette.types import ASGIApp
 
@@ -29,6 +30,7 @@ from avikam.gateway.api.messages_routes import MessagesRoutes
 from avikam.gateway.api.models import ModelRoutes
 from avikam.gateway.api.openai_routes import OpenAIRoutes
 from avikam.gateway.api.operations import OperationRoutes
+from avikam.gateway.api.reply_schemas import REPLIES
 from avikam.gateway.api.responses import ResponsesBody
 from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
@@ -194,7 +196,8 @@ class Gateway:
         ]
         if self.settings.metrics_port is None:
             routes.append(Route("GET", "/metrics", operations.metrics, media_type="text/plain"))
-        return [Route("GET", "/", _index(routes, self.settings.console).index), *routes]
+        routes = [Route("GET", "/", _index(routes, self.settings.console).index), *routes]
+        return [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
 
     def _refresh_metrics(self) -> None:
         """Gauges that are cheaper to read than to keep."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from avikam.gateway.http.errors import ANTHROPIC_PREFIX
@@ -48,7 +49,7 @@ _ANTHROPIC_ERROR = {
 
 def operation(route: Route) -> dict[str, Any]:
     """What FastAPI cannot see of a route that reads its body itself."""
-    content: dict[str, Any] = {route.media_type: {"schema": {}}}
+    content: dict[str, Any] = {route.media_type: {"schema": _one_of(route.replies)}}
     if route.stream:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     if route.protobuf:
@@ -67,12 +68,24 @@ def operation(route: Route) -> dict[str, Any]:
 
 
 def _request_content(route: Route) -> dict[str, Any]:
-    references = [{"$ref": _SCHEMAS + body.__name__} for body in route.bodies]
-    schema = references[0] if len(references) == 1 else {"anyOf": references}
-    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    content: dict[str, Any] = {"application/json": {"schema": _one_of(route.bodies)}}
     if route.protobuf:
         content["application/x-protobuf"] = {"schema": {"type": "string", "format": "binary"}}
     return content
+
+
+def _one_of(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """A schema that any of the models fits; of no model, anything."""
+    references = [{"$ref": _SCHEMAS + model.__name__} for model in models]
+    if len(references) < 2:
+        return references[0] if references else {}
+    return {"anyOf": references}
+
+
+def _schemas(models: set[type[BaseModel]], mode: Literal["validation", "serialization"]) -> Any:
+    ordered = sorted(models, key=lambda model: model.__name__)
+    pairs: Any = [(model, mode) for model in ordered]
+    return models_json_schema(pairs, ref_template=_SCHEMAS + "{model}")[1].get("$defs", {})
 
 
 def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
@@ -81,13 +94,9 @@ def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
         schema = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
-        bodies = {body for route in routes for body in route.bodies}
-        _, models = models_json_schema(
-            [(body, "validation") for body in sorted(bodies, key=lambda body: body.__name__)],
-            ref_template=_SCHEMAS + "{model}",
-        )
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        errors = {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
-        schemas |= models.get("$defs", {}) | errors
+        schemas |= _schemas({body for route in routes for body in route.bodies}, "validation")
+        schemas |= _schemas({reply for route in routes for reply in route.replies}, "serialization")
+        schemas |= {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
         app.openapi_schema = schema
     return app.openapi_schema

@@ -29,8 +29,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and method. ``bodies`` are the models it reads; ``stream`` that it may stream;
-    ``media_type`` what it answers with."""
+    """One path and method. ``bodies`` are the models it reads, ``replies`` those it answers with;
+    ``stream`` that it may stream; ``media_type`` what an answer is."""
 
     method: str
     path: str
@@ -39,6 +39,7 @@ class Route:
     stream: bool = False
     protobuf: bool = False
     media_type: str = "application/json"
+    replies: tuple[type[BaseModel], ...] = ()
 
     @property
     def summary(self) -> str:

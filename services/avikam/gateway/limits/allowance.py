@@ -2,11 +2,13 @@
 
 place taken ─► request counted ─► tokens debited (estimate) ─► settled (taken) ─► place given back
 
-The headers have OpenAI's names: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``.
+The headers have OpenAI's names, ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, and once
+more those of any API, ``ratelimit-{limit,remaining,reset}``, for the limit that is nearer its end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -85,6 +87,11 @@ class Allowance:
             yield b"x-ratelimit-limit-" + name, b"%d" % amount
             yield b"x-ratelimit-remaining-" + name, b"%d" % remaining
             yield b"x-ratelimit-reset-" + name, b"%.3fs" % count.resets_in
+        if self._seen:
+            amount, count = min(self._seen.values(), key=_left)
+            yield b"ratelimit-limit", b"%d" % amount
+            yield b"ratelimit-remaining", b"%d" % max(amount - count.used, 0)
+            yield b"ratelimit-reset", b"%d" % math.ceil(count.resets_in)
 
     async def _take(self, kind: str, limit: Limit | None, amount: int) -> Count | None:
         if limit is None:
@@ -100,6 +107,12 @@ class Allowance:
             raise _used_up(kind, limit.amount, count)
         self._seen[kind] = limit.amount, count
         return count
+
+
+def _left(seen: tuple[int, Count]) -> float:
+    """The share of a limit that is left."""
+    amount, count = seen
+    return (amount - count.used) / amount
 
 
 def _used_up(kind: str, amount: int, count: Count) -> ApiError:
