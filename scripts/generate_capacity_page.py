@@ -60,13 +60,14 @@ def ramps() -> str:
             (
                 gpu,
                 str(run["replicas"]["most_used"]),
+                str(run["replicas"]["needed_at_peak"]),
                 f"{first['p50']:.3f} s",
                 f"{first['p99']:.2f} s",
                 f"{run['rejected_share']:.1%}",
                 f"{run['dollars']:.2f}",
             )
         )
-    heads = ("profile", "most workers", "first token p50", "p99", "rejected", "dollars")
+    heads = ("profile", "most workers", "full", "first token p50", "p99", "rejected", "dollars")
     return table(heads, rows)
 
 

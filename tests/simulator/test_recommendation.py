@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from typer.testing import CliRunner
 
@@ -22,6 +23,8 @@ def test_the_cheapest_in_time_is_best() -> None:
     late, dear, cheap = attempt(9.0, 1), attempt(0.1, 9), attempt(2.0, 3)
     assert best([late, dear, cheap], 2.5) == cheap
     assert best([late, dear, cheap], 1.0) == dear
+    roomy = replace(cheap, target=4)
+    assert best([cheap, roomy], 2.5) == roomy
 
 
 def test_who_turns_clients_away_keeps_nothing() -> None:

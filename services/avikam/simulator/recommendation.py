@@ -54,6 +54,6 @@ def attempt(scenario: Scenario) -> Attempt:
 
 
 def best(tried: Sequence[Attempt], objective: float) -> Attempt | None:
-    """The cheapest that keeps the objective; None when none does."""
+    """The cheapest that keeps the objective, with most room among equals; None if none does."""
     kept = [one for one in tried if one.keeps(objective)]
-    return min(kept, key=lambda one: (one.dollars, one.first_token_p99), default=None)
+    return min(kept, key=lambda one: (one.dollars, one.target), default=None)
