@@ -61,11 +61,12 @@ proto: $(VENV)/.dev ## Regenerate services/avikam/v1 from proto/
 docs: $(VENV)/.dev ## Regenerate docs/configuration.md from the settings classes
 	@$(BIN)/python scripts/generate_configuration_page.py
 
-chart: $(VENV)/.dev build/tools/helm ## Regenerate the chart's table, schema and dashboards, and deploy/k8s
+chart: $(VENV)/.dev build/tools/helm ## Regenerate the chart's table, schema, dashboards and golden renders, and deploy/k8s
 	@$(BIN)/python scripts/generate_dashboards.py
 	@$(BIN)/python scripts/generate_chart.py
 	@$(BIN)/python scripts/generate_manifests.py
 	@$(BIN)/python scripts/generate_capacity_page.py
+	@build/tools/helm-unittest --update-snapshot --file tests/golden_test.yaml helm/avikam >/dev/null
 
 chart-tools: build/tools/helm ## Build the pinned helm, helm-unittest and kustomize
 

@@ -112,6 +112,20 @@
 {{- fail "redis.mode is external but redis.external.egressCIDRs is empty; name Redis's networks, such as [10.0.0.0/8], or disable networkPolicy" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.redis.external -}}
+{{- if eq $.Values.redis.mode "external" -}}
+{{- $setting := "redis.external.existingSecret" -}}
+{{- include "avikam.requireSecret" (dict "root" $ "setting" $setting "secret" .existingSecret "key" "url") -}}
+{{- with .kvSecretKey -}}
+{{- include "avikam.requireSecret" (dict "root" $ "setting" $setting "secret" $.Values.redis.external.existingSecret "key" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.redis.internal.existingSecret -}}
+{{- range $key := list "url" "auth.conf" "kv-secret" -}}
+{{- include "avikam.requireSecret" (dict "root" $ "setting" "redis.internal.existingSecret" "secret" $.Values.redis.internal.existingSecret "key" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.monitoring.alertmanagerConfig -}}
 {{- if and .enabled (empty .existingSecret) -}}
 {{- fail "monitoring.alertmanagerConfig is enabled but its existingSecret is empty; name the secret that holds the webhook addresses under pager and chat" -}}
