@@ -93,6 +93,7 @@ def test_show_describes_the_embedded_model_and_any_folder(folder: Path) -> None:
     shown = json.loads(avikam_model("show", folder, "--json").output)
     assert shown["parameters"] == SMALL.parameter_count()
     assert ModelConfig.from_dict(shown["config"]) == SMALL
+    assert f"  {'head_size':22} {SMALL.head_dim}\n" in avikam_model("show", folder).output
 
 
 def test_verify_says_what_is_wrong(folder: Path) -> None:

@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Print a checkpoint's size, numbers and files."""
     from avikam.model.checkpoint import CheckpointError, describe_checkpoint, verify_checkpoint
-    from avikam.model.config import ConfigError
+    from avikam.model.config import ConfigError, ModelConfig
 
     folder = folder or embedded_model()
     if not folder.is_dir():
@@ -42,6 +42,9 @@ def show(
     if as_json:
         typer.echo(json.dumps(description, indent=2))
         return
+    # The file's 0 stands for hidden_size / num_heads.
+    config = description["config"]
+    config["head_size"] = ModelConfig.from_dict(config).head_dim
     typer.echo(f"{description['name']}: {description['parameters']:,} parameters")
     typer.echo(f"weights {description['weights']}, digest {description['digest'][:16]}")
     for title in ("config", "generation", "files"):
