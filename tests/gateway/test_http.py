@@ -325,6 +325,10 @@ async def test_a_full_gateway_refuses_at_once_but_for_probes() -> None:
 async def test_a_gateway_without_workers_tells_so() -> None:
     async with gateway_at(first_worker_seconds=0.1) as gateway:
         assert (await gateway.get("/livez")).status_code == 200
+        unready = await gateway.get("/readyz")
+        assert unready.status_code == 503
+        assert unready.json()["status"] == "waiting for workers"
+        assert unready.json()["error"]["code"] == "not_ready"
         assert (await gateway.get("/v1/models")).json()["data"] == []
         assert (await gateway.get("/info")).json()["workers_ready"] == 0
         reply = await gateway.post("/generate", prompt="Bonjour")

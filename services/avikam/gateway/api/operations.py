@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from avikam.gateway.drain import Drain
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.workers.pool import Pool
+from avikam.protocol.errors import unavailable
 from avikam.v1 import worker_pb2
 
 
@@ -39,11 +40,12 @@ class OperationRoutes:
     async def readyz(self, request: Request) -> Response:
         """200 when at least one worker is ready and the gateway is not stopping."""
         if self._drain.started:
-            return _not_ready({"status": "draining"})
+            return _not_ready("The gateway is stopping; ask another.", {"status": "draining"})
         ready = len(self._pool.ready)
         if ready:
             return JSONResponse({"status": "ok", "workers_ready": ready})
-        return _not_ready({"status": "waiting for workers", "workers": self._worker_states()})
+        states = {"status": "waiting for workers", "workers": self._worker_states()}
+        return _not_ready("No worker is ready yet; ask again later.", states)
 
     async def version(self, request: Request) -> Response:
         """The gateway's version."""
@@ -66,5 +68,6 @@ def _state(status: worker_pb2.WorkerStatus | None) -> str:
     return name.removeprefix("WORKER_STATE_").lower()
 
 
-def _not_ready(body: dict[str, Any]) -> Response:
-    return JSONResponse(body, 503, {"retry-after": "2"})
+def _not_ready(message: str, states: dict[str, Any]) -> Response:
+    error = unavailable(message, "not_ready")
+    return JSONResponse(states | error.envelope(), error.status, {"retry-after": "2"})

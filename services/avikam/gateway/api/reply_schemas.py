@@ -224,7 +224,7 @@ class TokenizeReply(BaseModel):
 
 
 class TgiToken(BaseModel):
-    """A token and where it stands among the pieces."""
+    """A token and its part of the text, in characters; control tokens have none."""
 
     id: int
     text: str

@@ -15,6 +15,7 @@ from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.door import Door
 from avikam.gateway.api.fields import StrictBody, token_id
 from avikam.gateway.api.json_body import parse_object, validate
+from avikam.gateway.api.offsets import spans
 from avikam.gateway.api.protobuf import parse_message
 from avikam.gateway.http.body import PROTOBUF, BodyKind
 from avikam.gateway.workers.pool import Pool
@@ -114,7 +115,7 @@ class TokenizerRoutes:
             check_prompt(prompt)
             reply = await self._tokenizing.tokenize(prompt, body.framed(form))
         if form == "inputs":
-            return JSONResponse(_tgi_tokens(reply))
+            return JSONResponse(_tgi_tokens(body.inputs or "", reply))
         return JSONResponse(
             {
                 "count": len(reply.token_ids),
@@ -130,11 +131,11 @@ class TokenizerRoutes:
         return Response(answer.SerializeToString(), media_type=PROTOBUF)
 
 
-def _tgi_tokens(reply: worker_pb2.TokenizeResponse) -> list[dict[str, Any]]:
-    """TGI's list; offsets count the pieces' characters."""
-    tokens, start = [], 0
-    for identifier, piece in zip(reply.token_ids, reply.pieces, strict=True):
-        stop = start + len(piece)
-        tokens.append({"id": identifier, "text": piece, "start": start, "stop": stop})
-        start = stop
-    return tokens
+def _tgi_tokens(text: str, reply: worker_pb2.TokenizeResponse) -> list[dict[str, Any]]:
+    """TGI's list: each token's part of the text, in characters."""
+    return [
+        {"id": identifier, "text": text[start:stop], "start": start, "stop": stop}
+        for identifier, (start, stop) in zip(
+            reply.token_ids, spans(text, reply.pieces), strict=True
+        )
+    ]
