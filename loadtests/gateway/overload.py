@@ -30,12 +30,16 @@ class Overload:
     workers: int = 2
     slots: int = 4
     queue: int = 8
+    # Of the gateway: two and a half times what the workers take at once, about a second of work.
+    waiting: int = 64
     plan: str = "ttft=40ms,tpot=1ms"
 
 
 async def measure(sizes: Overload) -> dict[str, float]:
     """All figures of a run."""
-    async with processes.gateway(sizes.plan, sizes.workers, sizes.slots, sizes.queue) as server:
+    async with processes.gateway(
+        sizes.plan, sizes.workers, sizes.slots, sizes.queue, queue_requests=sizes.waiting
+    ) as server:
         make = request(server.key, max_tokens=_TOKENS)
         clients = 2 * sizes.workers * sizes.slots
         quiet = await closed_loop(server.address, make, clients, sizes.peak_seconds)

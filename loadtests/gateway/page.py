@@ -45,8 +45,9 @@ _OVERLOAD_TEXT = """
 Two workers with four slots each, 56 ms an answer; arrivals are Poisson, at ten times the measured
 peak, for 60 s; then 0.8 times the peak. A request that would not get a place in the queue is
 refused behind the key check, before anything of it is read: one look at the queue's length and at
-how long it would take at the pace of the last seconds. Served requests wait as long as the queue
-of 1,024 is deep.
+how long it would take at the pace of the last seconds. The gateway's queue is set to 64
+(`queue_requests`; 1,024 by default), so that what is served waits about half a second and not
+seven.
 
 """
 _PROFILE = """

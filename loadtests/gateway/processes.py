@@ -42,8 +42,10 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def gateway(plan: str, workers: int, slots: int, queue: int) -> AsyncIterator[Server]:
-    """A gateway with a key file, in front of ready workers."""
+async def gateway(
+    plan: str, workers: int, slots: int, queue: int, **settings: object
+) -> AsyncIterator[Server]:
+    """A gateway with a key file, in front of ready workers; ``settings`` are its own flags."""
     ports = [_free_port() for _ in range(workers)]
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
@@ -54,7 +56,10 @@ async def gateway(plan: str, workers: int, slots: int, queue: int) -> AsyncItera
         addresses = ",".join(f"{HOST}:{each}" for each in ports)
         flags = ("gateway", "--http-port", port, "--workers", addresses, "--keys", keys)
         process = running.enter_context(
-            _avikam(*flags, "--log-level", "warning", "--drain-notice-seconds", 0)
+            _avikam(
+                *(*flags, "--log-level", "warning", "--drain-notice-seconds", 0),
+                *(f"--{name.replace('_', '-')}={value}" for name, value in settings.items()),
+            )
         )
         await _answers(port, "/readyz")
         yield Server(port, psutil.Process(process.pid), key)

@@ -83,8 +83,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "- *gap*: the longest pause between two tokens of each stream that was running when the "
         "fault struck, seconds. *recovery*: from the fault to its last visible trace (a failure, "
         "a pause above 0.5 s, or a first token above that and twice the usual), seconds.",
-        "- F18-F22, F26 and F49 have a proxy before every worker, in the load generator's own "
-        "process: where that process gets too little CPU, all links are late at once.",
+        "- F18-F22 and F26 have a proxy before one worker, F49 before two, in the load generator's "
+        "own process.",
         "",
         "| fault | what happens | requests | failed | cut | refused | lost | duplicated | gap p50 "
         "| gap p99 | recovery | promise |",

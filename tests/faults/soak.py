@@ -85,7 +85,7 @@ def usage(cluster: LocalCluster) -> dict[str, float]:
 
 async def soak(minutes: float, seed: int, every: float, rate: float) -> dict[str, Any]:
     """Run it; the figures."""
-    async with running(Layout(proxied=True)) as cluster:
+    async with running(Layout(proxied=4)) as cluster:
         load = Load([cluster.gateway.url], rate=rate, tokens=TOKENS, seed=seed)
         load.leave_after = lambda rng: rng.randrange(1, TOKENS) if rng.random() < 0.1 else None
         await _warm_up(load)

@@ -230,3 +230,27 @@ def test_a_budget_is_a_tenth_of_the_requests_and_at_least_ten() -> None:
 
     clock.now += 11
     assert budget.remaining == 10
+
+
+def test_a_warned_breaker_needs_fewer_outcomes_for_a_while() -> None:
+    clock = Clock()
+    breaker = breaker_on(clock)
+    breaker.warn(2.0)
+    outcomes(breaker, good=7, bad=2)
+    assert state_of(breaker) is State.CLOSED
+    outcomes(breaker, bad=1)
+    assert state_of(breaker) is State.OPEN
+
+    late = breaker_on(clock)
+    late.warn(2.0)
+    clock.now += 2.0
+    outcomes(late, good=30, bad=19)
+    assert state_of(late) is State.CLOSED
+
+
+def test_the_budget_tells_of_every_charged_retry() -> None:
+    taken: list[int] = []
+    budget = RetryBudget(Clock(), on_take=lambda: taken.append(1))
+
+    assert [budget.take() for _ in range(12)] == [True] * 10 + [False] * 2
+    assert len(taken) == 10

@@ -9,7 +9,7 @@ import pytest
 
 from avikam.gateway.api import reply
 from avikam.gateway.resilience.failures import AttemptError, Kind
-from avikam.gateway.workers.inbox import MOST_WAITING, Inbox
+from avikam.gateway.workers.inbox import MOST_BYTES, MOST_WAITING, Inbox
 from avikam.gateway.workers.outbox import Outbox
 from avikam.protocol.limits import MIB
 from avikam.v1 import generation_pb2, worker_pb2
@@ -140,3 +140,22 @@ async def test_sequences_that_were_on_a_broken_call_all_go_on() -> None:
         await member.exchange.shut()
 
         assert await asyncio.gather(*asked) == wanted
+
+
+async def test_an_inbox_asks_for_a_pause_when_few_frames_are_large() -> None:
+    asked: list[tuple[int, bool]] = []
+    inbox = Inbox(7, lambda line, on: asked.append((line, on)))
+    text = generation_pb2.TokenLogprob(text="a" * 100)
+    large = worker_pb2.SequenceFrame(
+        logprobs=[generation_pb2.TokenLogprobs(chosen=text, top=[text] * 20)]
+    )
+
+    count = MOST_BYTES // large.ByteSize() + 1
+    for _ in range(count):
+        inbox.put(large)
+    assert asked == [(7, True)]
+
+    for _ in range(count):
+        await inbox.read()
+    inbox.put(large)
+    assert asked == [(7, True), (7, False)]

@@ -335,3 +335,39 @@ async def test_a_gateway_without_workers_tells_so() -> None:
         assert reply.status_code == 503
         assert reply.json()["error"]["code"] == "no_worker_ready"
         assert reply.headers["retry-after"]
+
+
+async def test_a_connection_too_many_is_told_so_and_probes_pass() -> None:
+    async with serving(max_connections=2) as gateway:
+        idle = [await gateway.connect() for _ in range(2)]
+        ask = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n"
+        refused = await gateway.raw(ask % b"/version")
+        probe = await gateway.raw(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        more = [await gateway.connect() for _ in range(3)]
+        unread = await more[-1][0].read()
+        for _, writer in [*idle, *more]:
+            writer.close()
+        await asyncio.sleep(0.05)
+        later = await gateway.raw(b"GET /version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+
+    head, _, body = refused.lower().partition(b"\r\n\r\n")
+    assert head.startswith(b"http/1.1 503")
+    assert b"retry-after: 1" in head
+    assert head.count(b"connection: close") == 1
+    assert json.loads(body)["error"]["code"] == "too_many_connections"
+    assert probe.startswith(b"HTTP/1.1 200")
+    assert unread == b""
+    assert later.startswith(b"HTTP/1.1 200")
+
+
+async def test_the_first_token_does_not_wait_for_the_second() -> None:
+    async with serving(plan="tpot=60s") as gateway:
+        reader, writer = await gateway.connect()
+        body = b'{"prompt":"a","max_tokens":3,"stream":true}'
+        head = b"POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+        writer.write(head + body)
+        async with asyncio.timeout(10):
+            received = await reader.readuntil(b'"finish_reason":null}')
+        writer.close()
+
+    assert received.startswith(b"HTTP/1.1 200")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from avikam.gateway.resilience.failures import AttemptError, Kind
 from avikam.gateway.resilience.journal import Journal
-from avikam.v1 import worker_pb2
+from avikam.v1 import generation_pb2, worker_pb2
 
 
 def frame(attempt: int, first: int, *tokens: int) -> worker_pb2.SequenceFrame:
@@ -78,3 +78,15 @@ def test_whatever_comes_the_journal_has_no_hole_and_no_repeat(
             journal.next_request()
         assert journal.tokens == list(range(len(journal.tokens)))
         assert journal.whole_text == "".join(f"{token}," for token in journal.tokens)
+
+
+def test_a_stream_keeps_no_logprobs() -> None:
+    frame = worker_pb2.SequenceFrame(
+        attempt=1, token_ids=[5], text="a", logprobs=[generation_pb2.TokenLogprobs(rank=1)]
+    )
+    for keep in (True, False):
+        journal = Journal(worker_pb2.SequenceRequest(), keep_logprobs=keep)
+        journal.next_request()
+        assert journal.keep(frame)
+        assert len(journal.logprobs) == keep
+        assert journal.tokens == [5]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from avikam.gateway.resilience.breaker import State
 from tests.engine.kv.redis_server import RedisServer
 from tests.gateway.doors import door
 from tests.gateway.harness import RunningGateway, gateway_to, serving
@@ -178,3 +179,26 @@ async def test_no_address_of_redis_reaches_a_log_or_a_client(
     logged = caplog.text + "".join(str(record.__dict__) for record in caplog.records)
     assert "canary" not in logged
     assert not any("canary" in str(reply.headers) + reply.text for reply in replies)
+
+
+async def test_a_breaker_that_opens_warns_the_other_gateways(redis_server: RedisServer) -> None:
+    limits = {"redis": redis_server.url, **PATIENT}
+    async with (
+        running_worker() as worker,
+        gateway_to(worker, **limits) as here,
+        gateway_to(worker, **limits) as there,
+    ):
+        here.server.gateway.breaker.trip()
+        other = there.server.gateway.breaker
+
+        def opens_early() -> bool:
+            ticket = other.enter()
+            for ok in [True] * 7 + [False] * 3:
+                if ticket is not None:
+                    other.record(ticket, ok)
+            return other.state is State.OPEN
+
+        # Ten outcomes: one by one too few for a breaker that nobody warned.
+        assert not opens_early()
+        await eventually(lambda: other.warned)
+        assert opens_early()

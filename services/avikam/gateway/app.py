@@ -49,7 +49,7 @@ from avikam.gateway.limits.metering import MeteredHandler
 from avikam.gateway.limits.rates import Rates
 from avikam.gateway.limits.tariff import Tariff
 from avikam.gateway.metrics import GatewayMetrics
-from avikam.gateway.resilience.breaker import POOL_RULES, Breaker
+from avikam.gateway.resilience.breaker import POOL_RULES, Breaker, State
 from avikam.gateway.resilience.quarantine import Quarantine
 from avikam.gateway.resilience.retry_budget import RetryBudget
 from avikam.gateway.resilience.retry_policy import RetryPolicy, RetryRules
@@ -57,6 +57,7 @@ from avikam.gateway.resilience.watchdog import Watchdog
 from avikam.gateway.routing.policies import POLICIES
 from avikam.gateway.sequence_runner import SequenceRunner
 from avikam.gateway.settings import GatewaySettings
+from avikam.gateway.shared_state.breaker_hint import BreakerHint
 from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.shared_state.registry import Registry
 from avikam.gateway.workers.catalog import Catalog
@@ -91,7 +92,9 @@ class Gateway:
             channel_opener(settings),
         )
         self.admission = Admission(lambda: self.pool.room, _admission_limits(settings), clock)
-        self.budget = RetryBudget(clock, settings.retry_budget)
+        self.budget = RetryBudget(
+            clock, settings.retry_budget, on_take=self.metrics.charged_retries.inc
+        )
         self._discovery = Discovery(
             self.pool,
             settings.workers,
@@ -120,11 +123,10 @@ class Gateway:
             clock,
             settings.first_worker_seconds,
         )
-        breaker = Breaker(
-            POOL_RULES, clock, rng, lambda state: self.metrics.note_breaker("pool", state)
-        )
+        self._hint = BreakerHint(self.redis, "pool") if self.redis is not None else None
+        self.breaker = Breaker(POOL_RULES, clock, rng, self._note_breaker)
         self.handler = MeteredHandler(
-            Handler(catalog, runner, breaker, self.budget, rng, settings.batch_concurrency)
+            Handler(catalog, runner, self.breaker, self.budget, rng, settings.batch_concurrency)
         )
         self.tokenizing = Tokenizing(self.pool)
         self.catalog = catalog
@@ -139,7 +141,14 @@ class Gateway:
             work.append(self._keys.run())
         if self.redis is not None:
             work.append(self.redis.run())
+        if self._hint is not None:
+            work.append(self._hint.run(self.breaker))
         return work
+
+    def _note_breaker(self, state: State) -> None:
+        self.metrics.note_breaker("pool", state)
+        if self._hint is not None:
+            self._hint.note(state)
 
     async def _let_in(self) -> None:
         """Start waiting sequences when workers come or get room; keep the gauges fresh."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # How far the sources may run ahead of a slow reader, in items.
-_AHEAD = 256
+_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)

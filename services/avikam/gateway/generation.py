@@ -27,6 +27,7 @@ class Generation:
     ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
     client chose it. ``model`` (a model's or an adapter's name), ``fingerprint`` (of the model as it
     is served) and ``journals`` (one per answer, in order) are there once the request is routed.
+    What a ``streamed`` answer has told is not kept longer than continuing it needs.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Generation:
     tenant: str = ""
     priority: int = 0
     allowance: Allowance | None = None
+    streamed: bool = False
     model: str = ""
     fingerprint: str = ""
     journals: list[Journal] = field(default_factory=list)
@@ -67,7 +69,10 @@ def sequences(
             )
             seed = request.sampling.seed + choice if seeded else rng.getrandbits(53)
             message.sampling.seed = seed % (LIMITS.seed + 1)
-            yield Journal(message, prompt_index, choice), target
+            yield (
+                Journal(message, prompt_index, choice, keep_logprobs=not generation.streamed),
+                target,
+            )
 
 
 def prefix_key(prompt: pb.Prompt) -> int:

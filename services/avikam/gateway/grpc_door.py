@@ -21,7 +21,7 @@ from grpc import aio
 
 from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.http.beside import beside
-from avikam.gateway.http.call import Call, request_id
+from avikam.gateway.http.call import Call, by_name, request_id
 from avikam.gateway.http.edge import CLIENT_GONE
 from avikam.gateway.http.errors import internal_error
 from avikam.gateway.metrics import GatewayMetrics
@@ -119,7 +119,7 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
     async def _served(self, context: Context, method: str) -> AsyncIterator[None]:
         """One call from its key to its status."""
         headers = _headers(context)
-        call = Call(request_id(headers), self._clock(), route=method, status=CLIENT_GONE)
+        call = Call(request_id(by_name(headers)), self._clock(), route=method, status=CLIENT_GONE)
         current_call.set(call)
         counted = method.startswith(_INFERENCE)
         self.busy += counted

@@ -49,6 +49,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> None:
         generation = self._generation(request, context)
+        generation.streamed = True
         twice = _twice("GenerateStream", request, context)
         if twice is None:
             async with aclosing(self._messages(generation)) as messages:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from avikam.gateway.quick_series import Level, Spread, Tally
 from avikam.gateway.resilience.breaker import State
 
 # fmt: off
@@ -38,15 +39,25 @@ class GatewayMetrics:
             LATENCY_BUCKETS,
             "route",
         )
-        self.first_token = self._histogram(
-            "time_to_first_token_seconds", "From admission to the first token.", LATENCY_BUCKETS
+        self.first_token = Spread(
+            "avikam_gateway_time_to_first_token_seconds",
+            "From admission to the first token.",
+            LATENCY_BUCKETS,
+            self.registry,
         )
-        self.token_gap = self._histogram(
-            "inter_token_seconds", "Between tokens, averaged over a frame.", TOKEN_BUCKETS
+        self.token_gap = Spread(
+            "avikam_gateway_inter_token_seconds",
+            "Between tokens, averaged over a frame.",
+            TOKEN_BUCKETS,
+            self.registry,
         )
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens of finished prompts.")
-        self.generated_tokens = self._counter("generated_tokens", "Tokens received from workers.")
-        self.in_flight = self._gauge("requests_in_flight", "Requests being served.")
+        self.generated_tokens = Tally(
+            "avikam_gateway_generated_tokens", "Tokens received from workers.", self.registry
+        )
+        self.in_flight = Level(
+            "avikam_gateway_requests_in_flight", "Requests being served.", self.registry
+        )
         self.running = self._gauge("sequences_running", "Sequences on workers.")
         self.queue_depth = self._gauge("queue_depth", "Sequences waiting in the gateway.")
         self.workers_known = self._gauge("workers_known", "Workers that discovery lists.")
@@ -56,6 +67,9 @@ class GatewayMetrics:
         )
         self.retries = self._counter(
             "retries", "Requests moved to another worker before their first token.", "outcome"
+        )
+        self.charged_retries = Tally(
+            "avikam_gateway_charged_retries", "Retries that the budget paid for.", self.registry
         )
         self.resumes = self._counter(
             "midstream_resumes", "Lost streams, continued elsewhere or not.", "outcome"

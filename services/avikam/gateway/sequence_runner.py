@@ -247,6 +247,8 @@ class SequenceRunner:
             self._metrics.token_gap.observe((now - run.last_token_at) / count)
         else:
             run.journal.first_token_at = now
+            if run.journal.accepted is not None:
+                self._metrics.prompt_tokens.inc(run.journal.accepted.prompt_tokens)
             self._metrics.first_token.observe(now - run.journal.started_at)
             if run.ticket is not None and run.attempt is not None:
                 run.attempt.worker.breaker.record(run.ticket, True)

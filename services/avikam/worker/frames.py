@@ -22,6 +22,9 @@ _REASONS = {
     FinishReason.ERROR: generation_pb2.FINISH_REASON_ERROR,
 }
 
+# Of tokens that came while the reader was behind: some 80 KiB with twenty alternatives each.
+MOST_LOGPROBS = 32
+
 
 class FrameWriter:
     """Turns a sequence's deltas into frames that join what belongs together."""
@@ -46,11 +49,13 @@ class FrameWriter:
         )
 
     def frames(self, deltas: Sequence[Delta]) -> Iterator[worker_pb2.SequenceFrame]:
-        """As few frames as tell the deltas: one, unless their indices leave the row."""
+        """As few frames as tell the deltas: one, unless their indices leave the row, or there are
+        more logprobs than a slow reader should be sent at once."""
         frame: worker_pb2.SequenceFrame | None = None
         next_index = 0
         for delta in deltas:
-            if frame is None or delta.first_index != next_index:
+            full = frame is not None and len(frame.logprobs) >= MOST_LOGPROBS
+            if frame is None or full or delta.first_index != next_index:
                 if frame is not None:
                     yield frame
                 frame = worker_pb2.SequenceFrame(

@@ -36,7 +36,8 @@ async def suspended(stage: Stage) -> None:
     for service in services:
         service.send(signal.SIGCONT)
     await stage.sleep(4)
-    stage.figures["retries"] = await stage.cluster.metric("avikam_gateway_retries_total")
+    charged = await stage.cluster.metric("avikam_gateway_charged_retries_total")
+    stage.figures["charged_retries"] = charged
 
 
 def drills() -> Iterator[Drill]:
@@ -53,7 +54,7 @@ def drills() -> Iterator[Drill]:
     yield Drill(
         "F35",
         "every process suspended for 10 s",
-        {**Z, "refused": 0, "retries": 10},
+        {**Z, "refused": 0, "charged_retries": 10},
         suspended,
         Layout(),
         after=2,

@@ -57,7 +57,8 @@ async def lossy(stage: Stage) -> None:
     proxy.up = proxy.down = Toxics(latency=0.2, jitter=0.1, loss=0.2)
     await stage.sleep(8)
     proxy.heal()
-    stage.figures["retries"] = await stage.cluster.metric("avikam_gateway_retries_total")
+    charged = await stage.cluster.metric("avikam_gateway_charged_retries_total")
+    stage.figures["charged_retries"] = charged
 
 
 async def flapping(stage: Stage) -> None:
@@ -77,7 +78,7 @@ async def flapping(stage: Stage) -> None:
 
 def drills() -> Iterator[Drill]:
     """This family's lines."""
-    proxied = Layout(proxied=True)
+    proxied = Layout(proxied=1)
     gap = {**Z, "gap_p99_s": 4.0}
     yield Drill("F18", "blackhole to one worker for 10 s", gap, blackhole, proxied)
     yield Drill("F19", "one worker's answers vanish for 10 s", gap, one_way, proxied)
@@ -93,7 +94,7 @@ def drills() -> Iterator[Drill]:
     yield Drill(
         "F22",
         "20 % of segments sent again, 200 ms ± 100 each way",
-        {**Z, "retries": 10},
+        {**Z, "charged_retries": 10},
         lossy,
         proxied,
         after=3,

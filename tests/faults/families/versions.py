@@ -82,7 +82,7 @@ def drills() -> Iterator[Drill]:
         "one worker a version behind, one ahead",
         {**Z, "refused": 0},
         other_versions,
-        Layout(workers=3, proxied=True),
+        Layout(workers=3, proxied=2),
         after=1,
         quick=True,
     )

@@ -15,7 +15,7 @@ from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.generation import Generation
 from avikam.gateway.http.beside import beside
 from avikam.gateway.http.body import BodyKind, body_kind, read_body
-from avikam.gateway.http.call import call_of
+from avikam.gateway.http.call import Call, call_of
 from avikam.gateway.idempotency.answers import Answers, Twice, checked_key, fingerprint
 from avikam.gateway.limits.metering import MeteredHandler
 from avikam.gateway.settings import GatewaySettings
@@ -23,7 +23,7 @@ from avikam.protocol.errors import invalid
 from avikam.protocol.requests import GenerationRequest, check_request
 
 _SHORTEST_TIMEOUT = 0.1
-_IDEMPOTENCY = "idempotency-key"
+_IDEMPOTENCY = b"idempotency-key"
 
 T = TypeVar("T")
 
@@ -56,11 +56,12 @@ class Door:
         """The body and its kind."""
         kind = body_kind(request, protobuf=protobuf)
         body = await read_body(request, kind, self._settings.body_timeout_seconds)
-        call_of(request.scope).size = len(body)
-        if _IDEMPOTENCY in request.headers:
-            accept = request.headers.get("accept", "")
-            what = f"{request.scope['path']} {kind.value} {accept}"
-            request.state.fingerprint = fingerprint(what.encode(), body)
+        call = call_of(request.scope)
+        call.size = len(body)
+        if _IDEMPOTENCY in call.headers:
+            accept = call.headers.get(b"accept", b"")
+            what = f"{request.scope['path']} {kind.value} ".encode() + accept
+            request.state.fingerprint = fingerprint(what, body)
         return kind, body
 
     def reply(
@@ -69,7 +70,7 @@ class Door:
         """The reply to a request, which is checked here and run when the reply is sent."""
         check_request(asked)
         call = call_of(request.scope)
-        timeout = self._timeout(request)
+        timeout = self._timeout(call)
         generation = Generation(
             id=call.id,
             request=asked,
@@ -77,20 +78,21 @@ class Door:
             own_deadline=timeout is not None,
             tenant=call.tenant,
             allowance=call.allowance,
+            streamed=stream,
         )
         reply = GenerationReply(self._handler, generation, dialect, self._clock, stream)
-        key = request.headers.get(_IDEMPOTENCY)
+        key = call.headers.get(_IDEMPOTENCY)
         if key is None:
             return reply
-        twice = Twice(call.tenant, checked_key(key), request.state.fingerprint)
+        twice = Twice(call.tenant, checked_key(key.decode("latin-1")), request.state.fingerprint)
         return IdempotentReply(self._answers, twice, reply)
 
-    def _timeout(self, request: Request) -> float | None:
+    def _timeout(self, call: Call) -> float | None:
         """Seconds that the client gives, within the gateway's bounds."""
-        given = request.headers.get("x-request-timeout-ms")
+        given = call.headers.get(b"x-request-timeout-ms")
         if given is None:
             return None
-        if not (given.isascii() and given.isdecimal() and len(given) < 12):
+        if not (given.isdigit() and len(given) < 12):
             raise invalid("x-request-timeout-ms must be a whole number", "x-request-timeout-ms")
         longest = self._settings.max_request_timeout_seconds
         return min(max(int(given) / 1000, _SHORTEST_TIMEOUT), longest)

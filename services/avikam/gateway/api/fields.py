@@ -81,7 +81,8 @@ class SamplingFields(StrictBody):
 
     def given(self) -> dict[str, Any]:
         """The fields the client gave, for the validator and the wire."""
-        values = {name: value for name in _GIVEN if (value := getattr(self, name)) is not None}
+        named = self.model_fields_set & _GIVEN
+        values = {name: value for name in named if (value := getattr(self, name)) is not None}
         if self.logit_bias is not None:
             values["logit_bias"] = _biases(self.logit_bias)
         if self.stop is not None:
@@ -93,7 +94,7 @@ class SamplingFields(StrictBody):
         return values
 
 
-_GIVEN = tuple(
+_GIVEN = frozenset(
     name
     for name in SamplingFields.model_fields
     if name not in ("logit_bias", "stop", "stop_token_ids")

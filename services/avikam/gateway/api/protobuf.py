@@ -16,12 +16,15 @@ from avikam.gateway.api.dialect import Dialect, Whole
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http.body import PROTOBUF
+from avikam.gateway.http.call import call_of
 from avikam.gateway.messages import MessageWriter
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.field_count import Inside, check_fields
 from avikam.protocol.limits import LIMITS
 
 M = TypeVar("M", bound=Message)
+
+_PROTOBUF = PROTOBUF.encode()
 
 
 def parse_message(kind: type[M], body: bytes, inside: Inside) -> M:
@@ -37,15 +40,15 @@ def parse_message(kind: type[M], body: bytes, inside: Inside) -> M:
 
 def accepts_protobuf(request: Request) -> bool:
     """Whether the client reads protobuf."""
-    return PROTOBUF in request.headers.get("accept", "")
+    return _PROTOBUF in call_of(request.scope).headers.get(b"accept", b"")
 
 
 def prefers_protobuf(request: Request, *, sent: bool) -> bool:
     """Whether the reply is protobuf: by ``Accept``, or like the request when that says nothing."""
-    accept = request.headers.get("accept", "*/*")
-    if "json" in accept or "event-stream" in accept:
+    accept = call_of(request.scope).headers.get(b"accept", b"*/*")
+    if b"json" in accept or b"event-stream" in accept:
         return False
-    return PROTOBUF in accept or sent
+    return _PROTOBUF in accept or sent
 
 
 class ProtobufDialect:

@@ -99,6 +99,9 @@ class GenerationReply(Response):
         held = dialect.opening(generation) + dialect.piece(generation, first)
         try:
             async with Pinger(send, dialect.idle(), _IDLE_SECONDS) as pinger:
+                if first[0].finish is None:
+                    await send({"type": "http.response.body", "body": held, "more_body": True})
+                    held = b""
                 async for item in news:
                     held += dialect.piece(generation, item)
                     if held and item[0].finish is None:

@@ -13,8 +13,8 @@ from enum import Enum
 
 from starlette.requests import Request
 
+from avikam.gateway.http.call import call_of
 from avikam.gateway.http.disconnect import ClientGoneError
-from avikam.gateway.http.headers import header
 from avikam.gateway.http.presence import has_arrived
 from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS
@@ -41,13 +41,13 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     curl sends ``-d`` as a form. A page of another site may send forms and bodies without a type
     unasked; so that these do not pass for JSON, both are taken only without an ``Origin``.
     """
-    headers = request.scope["headers"]
-    if header(headers, b"content-encoding", b"identity") != b"identity":
+    headers = call_of(request.scope).headers
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise _unsupported("content-encoding must be identity; send the body uncompressed")
-    media_type = header(headers, b"content-type").partition(b";")[0].strip().lower()
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type == b"application/json" or media_type.endswith(b"+json"):
         return BodyKind.JSON
-    if media_type in (b"", _FORM) and not header(headers, b"origin"):
+    if media_type in (b"", _FORM) and not headers.get(b"origin"):
         return BodyKind.JSON
     if protobuf and media_type in _PROTOBUF_TYPES:
         return BodyKind.PROTOBUF
@@ -61,14 +61,14 @@ async def read_body(request: Request, kind: BodyKind, seconds: float) -> bytes:
     ``seconds`` is what a client may take besides what its bytes need at the slowest fair pace.
     """
     limit = LIMITS.json_body_bytes if kind is BodyKind.JSON else LIMITS.protobuf_body_bytes
-    headers = request.scope["headers"]
-    declared = header(headers, b"content-length")
+    headers = call_of(request.scope).headers
+    declared = headers.get(b"content-length", b"")
     try:
         if declared.isdigit() and int(declared) > limit:
             raise too_large(kind, limit)
         return await _read(request, limit, kind, seconds)
     except ApiError as error:
-        if error.status == 413 and not header(headers, b"expect"):
+        if error.status == 413 and not headers.get(b"expect"):
             await _discard(request)
         raise
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from avikam.gateway.limits.allowance import Allowance
@@ -18,7 +18,8 @@ _REQUEST_ID = re.compile(rb"[\w-]{1,64}")
 class Call:
     """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's, as are
     the limits of ``allowance``. ``size`` is the body's, in bytes. ``shed`` is whether it was
-    refused unread, of which there may be too many for a log."""
+    refused unread, of which there may be too many for a log. ``headers`` are the request's by
+    name; of those that came twice, the first."""
 
     id: str
     started: float
@@ -28,6 +29,7 @@ class Call:
     allowance: Allowance | None = None
     size: int = 0
     shed: bool = False
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 def put_call(scope: MutableMapping[str, Any], call: Call) -> None:
@@ -41,9 +43,14 @@ def call_of(scope: Any) -> Call:
     return call
 
 
-def request_id(headers: list[tuple[bytes, bytes]]) -> str:
+def by_name(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers for quick looks; of those that came twice, the first."""
+    return dict(reversed(headers))
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's ``x-request-id`` if it is harmless, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value.decode("ascii")
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
     return secrets.token_hex(16)

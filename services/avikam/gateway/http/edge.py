@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avikam.gateway.http.call import Call, put_call, request_id
+from avikam.gateway.http.call import Call, by_name, put_call, request_id
 from avikam.gateway.http.disconnect import ClientGoneError
 from avikam.gateway.http.errors import (
     ANTHROPIC_PREFIX,
@@ -58,7 +58,8 @@ class Edge:
         if "//" in path or path.endswith("/"):
             # Clients join base addresses carelessly: /v1//models, /v1/models/.
             scope["path"] = _SLASHES.sub("/", path).rstrip("/") or "/"
-        call = Call(request_id(scope["headers"]), self._clock())
+        headers = by_name(scope["headers"])
+        call = Call(request_id(headers), self._clock(), headers=headers)
         put_call(scope, call)
         reply = _Reply(call, send, self._clock, scope["path"])
         self._metrics.in_flight.inc()
@@ -119,13 +120,15 @@ class _Reply:
             call = self.call
             call.status = message["status"]
             waited = (self._clock() - call.started) * 1000
-            message["headers"] = [
+            headers = [
                 *message.get("headers", ()),
                 (b"x-request-id", call.id.encode("ascii")),
                 (b"server-timing", b"gateway;dur=%.1f" % waited),
                 *_FIXED_HEADERS,
-                *(call.allowance.headers() if call.allowance is not None else ()),
             ]
+            if call.allowance is not None:
+                headers += call.allowance.headers()
             if self._path.startswith(ANTHROPIC_PREFIX):
-                message["headers"].append((b"request-id", call.id.encode("ascii")))
+                headers.append((b"request-id", call.id.encode("ascii")))
+            message["headers"] = headers
         await self._send(message)

@@ -1,6 +1,6 @@
 """Refuses in microseconds what must not cost anything: before parsing, keys and the queue.
 
-too many requests in the gateway   503    no Host, two Hosts, odd Host      400
+too many requests, connections     503    no Host, two Hosts, odd Host      400
 headers too many or too big        431    two content lengths               400
 """
 
@@ -10,6 +10,7 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from avikam.gateway.http.presence import is_crowded
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError, unavailable
 from avikam.protocol.limits import LIMITS
@@ -37,7 +38,7 @@ class Guard:
         if scope["type"] != "http" or scope["path"] in self._unguarded:
             await self._app(scope, receive, send)
             return
-        problem = self._full() or check_headers(scope["headers"])
+        problem = self._full(scope) or check_headers(scope["headers"])
         if problem is not None:
             self._metrics.shed.labels(problem.code).inc()
             raise problem
@@ -47,7 +48,9 @@ class Guard:
         finally:
             self._requests -= 1
 
-    def _full(self) -> ApiError | None:
+    def _full(self, scope: Scope) -> ApiError | None:
+        if is_crowded(scope):
+            return _too_many_connections()
         if self._requests < self._max_requests:
             return None
         return unavailable("The gateway is full; send it again later.", "gateway_full")
@@ -71,6 +74,16 @@ def check_headers(headers: list[tuple[bytes, bytes]]) -> ApiError | None:
     if lengths > 1:
         return _bad_request("send one Content-Length header")
     return None
+
+
+def _too_many_connections() -> ApiError:
+    return ApiError(
+        503,
+        "There are too many connections; close some, or come back later.",
+        "too_many_connections",
+        retry_after=1.0,
+        headers={"connection": "close"},
+    )
 
 
 def _headers_too_large(message: str) -> ApiError:

@@ -11,6 +11,7 @@ from typing import Any
 
 _KEY = "avikam.presence"
 _ARRIVED = "avikam.arrived"
+_CROWDED = "avikam.crowded"
 
 
 class Presence:
@@ -59,3 +60,13 @@ def note_arrival(scope: Any) -> None:
 def has_arrived(scope: Any) -> bool:
     """Whether the first ``receive`` gives the whole body at once."""
     return _ARRIVED in scope
+
+
+def note_crowd(scope: Any) -> None:
+    """The request's connection is one too many."""
+    scope[_CROWDED] = True
+
+
+def is_crowded(scope: Any) -> bool:
+    """Whether there are more connections than should be: only probes are served on it."""
+    return _CROWDED in scope

@@ -3,7 +3,9 @@
 connection ─► first byte ─► headers complete      within header_timeout, or it is closed
 headers without end                               431, closed
 write buffer full ─► client reads again           within slow_client, or it is aborted
-too many connections, of all or of one address    closed at once
+too many connections, of all or of one address    told so (503) and closed; twice as many: closed
+
+Replies are written by a :class:`Cycle` of its own.
 """
 
 from __future__ import annotations
@@ -12,16 +14,23 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from avikam.gateway.http.presence import Presence, note_arrival, put_presence
+from avikam.gateway.http.cycle import Cycle
+from avikam.gateway.http.presence import Presence, note_arrival, note_crowd, put_presence
 from avikam.protocol.errors import ApiError
 
 # Bytes after which headers that do not end are given up. The guard has the exact limit; this one
 # leaves room for a body that came in the same piece.
 _ENDLESS_HEADERS = 512 * 1024
+# Times the limit of connections from which on not even a refusal is worth its memory.
+_HOPELESS = 2
+# Bytes of a reply that may wait here for the kernel to take them, before its stream pauses.
+_UNWRITTEN_BYTES = 32 * 1024
 
 
 @dataclass(slots=True)
@@ -48,18 +57,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._in_headers = True
         self._presence = Presence()
+        self._crowded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.transport.set_write_buffer_limits(high=_UNWRITTEN_BYTES)
         limits = self.limits
         self._address = self.client[0] if self.client else ""
         limits.by_client[self._address] += 1
-        if (
-            len(self.connections) > limits.connections
-            or limits.by_client[self._address] > limits.per_client
-        ):
+        crowd = max(
+            len(self.connections) / limits.connections,
+            limits.by_client[self._address] / limits.per_client,
+        )
+        if crowd > _HOPELESS:
             self.transport.abort()
             return
+        self._crowded = crowd > 1
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,13 +101,47 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_headers = True
         put_presence(self.scope, self._presence)
+        if self._crowded:
+            note_crowd(self.scope)
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
-        super().on_headers_complete()
+        self._complete_scope()
+        version = self.scope["http_version"]
+        before, self.cycle = (
+            self.cycle,
+            Cycle(
+                scope=self.scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=False,
+                default_headers=self.server_state.default_headers,
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+                on_response=self.on_response_complete,
+            ),
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            # Sent before the reply to the last one was there: waits for it.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _complete_scope(self) -> None:
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = self.parser.get_http_version()
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"] = url.path
+        self.scope["query_string"] = url.query or b""
 
     def on_message_complete(self) -> None:
         note_arrival(self.scope)

@@ -13,3 +13,9 @@ class Rates(BaseModel):
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
     concurrent_requests: int | None = Field(default=None, ge=1)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all."""
+        limits = self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests
+        return limits != (None, None, None)

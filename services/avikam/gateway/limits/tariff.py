@@ -23,16 +23,17 @@ class Tariff:
         self._counters = counters
         self._places = Places()
         self._clock = clock
+        self._unlimited = not defaults.limited
 
     def allowance(self, key: Key | None) -> Allowance | None:
         """For a call with this key; None when nothing limits it."""
+        if self._unlimited and (key is None or not key.limited):
+            return None
         limits = Limits(
             self._limit(key, "requests_per_minute"),
             self._limit(key, "tokens_per_minute"),
             self._limit(key, "concurrent_requests"),
         )
-        if limits == _UNLIMITED:
-            return None
         return Allowance(limits, self._counters, self._places, self._clock)
 
     def _limit(self, key: Key | None, name: str) -> Limit | None:
@@ -43,6 +44,3 @@ class Tariff:
         if shared is None:
             return None
         return Limit(f"tenant/{key.tenant if key is not None else ''}", shared)
-
-
-_UNLIMITED = Limits()

@@ -32,10 +32,11 @@ class Rules:
     """When a breaker opens and how it comes back. Times are seconds.
 
     It opens when more than one in ``one_in`` of at least ``min_total`` outcomes of the window
-    failed, or after ``consecutive`` failures in a row.
+    failed, or after ``consecutive`` failures in a row. While it is warned, of ``min_warned``.
     """
 
     min_total: int
+    min_warned: int
     consecutive: int | None = None
     one_in: int = 5
     window: float = 10.0
@@ -47,8 +48,8 @@ class Rules:
     forgive_after: float = 60.0
 
 
-WORKER_RULES = Rules(min_total=20, consecutive=5)
-POOL_RULES = Rules(min_total=50)
+WORKER_RULES = Rules(min_total=20, min_warned=20, consecutive=5)
+POOL_RULES = Rules(min_total=50, min_warned=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Breaker:
         self._trips = 0
         self._since = clock()
         self._open_until = 0.0
+        self._warned_until = 0.0
         self._probes: dict[int, float] = {}
         self._probe_serial = 0
         self._probes_started = 0
@@ -140,6 +142,15 @@ class Breaker:
         self._open_until = self._clock() + wait
         self._enter_state(State.OPEN)
 
+    def warn(self, seconds: float) -> None:
+        """The same breaker of another gateway is open: fewer outcomes are enough for a while."""
+        self._warned_until = self._clock() + seconds
+
+    @property
+    def warned(self) -> bool:
+        """Whether it was, not long ago."""
+        return self._clock() < self._warned_until
+
     def retry_after(self) -> float:
         """Seconds until it is worth asking again."""
         return max(self._open_until - self._clock(), 1.0)
@@ -148,7 +159,8 @@ class Breaker:
         rules, window = self._rules, self._window
         if rules.consecutive is not None and self._in_a_row >= rules.consecutive:
             return True
-        return window.total >= rules.min_total and window.bad * rules.one_in > window.total
+        enough = rules.min_warned if self.warned else rules.min_total
+        return window.total >= enough and window.bad * rules.one_in > window.total
 
     def _probes_open(self) -> bool:
         """Probes are counted per half-open phase: five in all, not five at a time."""

@@ -20,10 +20,12 @@ class Journal:
     """One sequence: the request for it, and everything generated so far.
 
     ``prompt_index`` and ``choice`` say which prompt of the client's request it continues, and
-    which of that prompt's ``n`` answers it is.
+    which of that prompt's ``n`` answers it is. A stream has told its logprobs and needs them no
+    more: with twenty alternatives, those of one answer are megabytes.
     """
 
     __slots__ = (
+        "_keep_logprobs",
         "accepted",
         "attempt",
         "choice",
@@ -41,7 +43,12 @@ class Journal:
     )
 
     def __init__(
-        self, request: worker_pb2.SequenceRequest, prompt_index: int = 0, choice: int = 0
+        self,
+        request: worker_pb2.SequenceRequest,
+        prompt_index: int = 0,
+        choice: int = 0,
+        *,
+        keep_logprobs: bool = True,
     ) -> None:
         self.request = request
         self.prompt_index = prompt_index
@@ -54,6 +61,7 @@ class Journal:
         self.tokens: list[int] = []
         self.text: list[str] = []
         self.logprobs: list[pb.TokenLogprobs] = []
+        self._keep_logprobs = keep_logprobs
         self.finish: worker_pb2.Finish | None = None
         self.started_at = 0.0
         self.first_token_at = 0.0
@@ -86,7 +94,7 @@ class Journal:
             self.tokens.extend(tokens)
         if frame.text:
             self.text.append(frame.text)
-        if frame.logprobs:
+        if self._keep_logprobs and frame.logprobs:
             self.logprobs.extend(frame.logprobs)
         if frame.HasField("accepted"):
             self.accepted = frame.accepted

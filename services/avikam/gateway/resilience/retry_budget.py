@@ -5,19 +5,30 @@ Google SRE's rule. Under total failure the workers see 1.1 times the requests in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from avikam.gateway.resilience.window import Clock, RollingWindow
 
 
 class RetryBudget:
-    """A rolling budget of ``max(floor, ratio x requests)`` retries per window of seconds."""
+    """A rolling budget of ``max(floor, ratio x requests)`` retries per window of seconds.
+
+    ``on_take`` hears of every retry that is charged.
+    """
 
     def __init__(
-        self, clock: Clock, ratio: float = 0.1, floor: int = 10, seconds: float = 10.0
+        self,
+        clock: Clock,
+        ratio: float = 0.1,
+        floor: int = 10,
+        seconds: float = 10.0,
+        on_take: Callable[[], None] = lambda: None,
     ) -> None:
         self._requests = RollingWindow(clock, seconds)
         self._retries = RollingWindow(clock, seconds)
         self._ratio = ratio
         self._floor = floor
+        self._on_take = on_take
 
     def count_request(self) -> None:
         """A request came: the budget grows with traffic."""
@@ -36,4 +47,5 @@ class RetryBudget:
         if self.remaining == 0:
             return False
         self._retries.add(True)
+        self._on_take()
         return True

@@ -34,11 +34,8 @@ class Catalog:
 
     async def resolve(self, name: str, deadline: float) -> tuple[str, str]:
         """Model id and adapter name (empty for none); 404 for a name nobody has."""
-        ready = self._pool.ready
-        while not ready:
+        while not (models := self._pool.models):
             await self._first_worker(deadline)
-            ready = self._pool.ready
-        models = {worker.model for worker in ready}
         if name in models:
             return name, ""
         if name in ALIASES:

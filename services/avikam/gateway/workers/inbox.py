@@ -10,9 +10,10 @@ from avikam.gateway.resilience.failures import AttemptError
 from avikam.protocol.errors import ApiError
 from avikam.v1 import worker_pb2
 
-# Frames that may wait for a slow reader before the worker is asked to hold its own: a few KiB, or
-# some 100 KiB with twenty alternatives for each token.
+# What may wait for a slow reader before the worker is asked to hold its own: frames, which are
+# small without logprobs, and bytes of those that have some (several times that once parsed).
 MOST_WAITING = 64
+MOST_BYTES = 8 * 1024
 
 
 class Inbox:
@@ -22,7 +23,17 @@ class Inbox:
     that one slow client costs neither memory here nor anything to the other lines.
     """
 
-    __slots__ = ("_failure", "_frames", "_held", "_hold", "_waiter", "accepted", "line", "told")
+    __slots__ = (
+        "_bytes",
+        "_failure",
+        "_frames",
+        "_held",
+        "_hold",
+        "_waiter",
+        "accepted",
+        "line",
+        "told",
+    )
 
     def __init__(self, line: int, hold: Callable[[int, bool], None]) -> None:
         self.line = line
@@ -30,6 +41,7 @@ class Inbox:
         self.accepted = self.told = False
         self._hold = hold
         self._held = False
+        self._bytes = 0
         self._frames: deque[worker_pb2.SequenceFrame] = deque()
         self._failure: AttemptError | ApiError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -45,6 +57,8 @@ class Inbox:
             finally:
                 self._waiter = None
         frame = self._frames.popleft()
+        if frame.logprobs:
+            self._bytes -= frame.ByteSize()
         if self._held and not self._frames:
             self._held = False
             self._hold(self.line, False)
@@ -54,7 +68,10 @@ class Inbox:
         """A frame came."""
         self.accepted = True
         self._frames.append(frame)
-        if len(self._frames) > MOST_WAITING and not self._held:
+        if frame.logprobs:
+            self._bytes += frame.ByteSize()
+        behind = len(self._frames) > MOST_WAITING or self._bytes > MOST_BYTES
+        if behind and not self._held:
             self._held = True
             self._hold(self.line, True)
         self._wake()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from avikam.gateway.resilience.breaker import WORKER_RULES, Breaker, State
@@ -51,6 +52,8 @@ class Pool:
         self._deaths: dict[str, float] = {}
         self._turn = 0
         self._changed = asyncio.Event()
+        # Every request looks at the ready workers several times; they change once a second.
+        self._view: _View | None = None
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(tuple(self._workers.values()))
@@ -59,19 +62,19 @@ class Pool:
         return len(self._workers)
 
     @property
-    def ready(self) -> list[Worker]:
+    def ready(self) -> Sequence[Worker]:
         """Workers that may be sent new sequences."""
-        return [worker for worker in self._workers.values() if worker.ready]
+        return self._look().ready
 
     @property
     def room(self) -> int:
         """Sequences that all ready workers take at once."""
-        return sum(worker.room for worker in self.ready)
+        return self._look().room
 
     @property
-    def models(self) -> dict[str, pb.ModelInfo]:
+    def models(self) -> Mapping[str, pb.ModelInfo]:
         """Models of the ready workers by id."""
-        return {w.status.model.id: w.status.model for w in self.ready if w.status is not None}
+        return self._look().models
 
     @property
     def adapters(self) -> dict[str, pb.Adapter]:
@@ -86,12 +89,25 @@ class Pool:
             self._on_breaker(address, state)
 
         breaker = Breaker(WORKER_RULES, self._clock, self._rng, changed)
-        self._workers[address] = Worker(address, self._clock, breaker, self._connect)
-        return self._workers[address]
+        worker = Worker(address, self._clock, breaker, self._connect, self._forget_view)
+        self._workers[address] = worker
+        self._forget_view()
+        return worker
 
     def remove(self, address: str) -> Worker | None:
         """Forget a worker; the caller closes it when its sequences are done."""
+        self._forget_view()
         return self._workers.pop(address, None)
+
+    def _look(self) -> _View:
+        """What the workers' last statuses say, until one of them is too old to say it."""
+        view = self._view
+        if view is None or self._clock() >= view.until:
+            view = self._view = _view([w for w in self._workers.values() if w.ready])
+        return view
+
+    def _forget_view(self) -> None:
+        self._view = None
 
     def notify(self) -> None:
         """Wake everyone in :meth:`wait_for_change`."""
@@ -129,35 +145,56 @@ class Pool:
         chosen: Worker = self._policy(candidates, hint)
         return chosen
 
-    def _candidates(self, target: Target, avoid: Collection[str]) -> list[Worker]:
+    def _candidates(self, target: Target, avoid: Collection[str]) -> Sequence[Worker]:
         """Fitting workers, narrowed by each preference that leaves at least one."""
-        fitting = [worker for worker in self._workers.values() if _fits(worker, target)]
+        fitting: Sequence[Worker] = self._look().by_model.get(target.model, ())
+        if target.digest:
+            fitting = [worker for worker in fitting if worker.digest == target.digest]
         if len(fitting) < 2:
             return _with_adapter(fitting, target.adapter)
         closed = [worker for worker in fitting if worker.breaker.permits()]
         # Never eject more than half: a breaker on most of the pool says more about the requests.
         if 2 * len(closed) >= len(fitting):
             fitting = closed
-        for prefer in (
-            lambda worker: worker.address not in avoid,
-            lambda worker: worker.sequences < worker.room,
-            lambda worker: worker.weight >= 1.0 or self._rng.random() < worker.weight,
-        ):
-            fitting = [worker for worker in fitting if prefer(worker)] or fitting
+        if avoid:
+            fitting = [worker for worker in fitting if worker.address not in avoid] or fitting
+        fitting = [worker for worker in fitting if worker.sequences < worker.room] or fitting
+        fitting = [worker for worker in fitting if self._has_turn(worker)] or fitting
         return _with_adapter(fitting, target.adapter)
 
+    def _has_turn(self, worker: Worker) -> bool:
+        """Workers that start slowly are left out more often than not."""
+        weight = worker.weight
+        return weight >= 1.0 or self._rng.random() < weight
 
-def _fits(worker: Worker, target: Target) -> bool:
-    return (
-        worker.model == target.model
-        and worker.ready
-        and (not target.digest or worker.digest == target.digest)
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The ready workers, until (monotonic clock) the first of their statuses is too old."""
+
+    ready: Sequence[Worker]
+    room: int
+    models: Mapping[str, pb.ModelInfo]
+    by_model: Mapping[str, Sequence[Worker]]
+    until: float
+
+
+def _view(ready: Sequence[Worker]) -> _View:
+    by_model: dict[str, list[Worker]] = {}
+    for worker in ready:
+        by_model.setdefault(worker.model, []).append(worker)
+    return _View(
+        ready=tuple(ready),
+        room=sum(worker.room for worker in ready),
+        models={w.status.model.id: w.status.model for w in ready if w.status is not None},
+        by_model=by_model,
+        until=min((worker.ready_until for worker in ready), default=math.inf),
     )
 
 
-def _with_adapter(workers: Sequence[Worker], adapter: str) -> list[Worker]:
+def _with_adapter(workers: Sequence[Worker], adapter: str) -> Sequence[Worker]:
     if not adapter:
-        return list(workers)
+        return workers
     return [
         worker
         for worker in workers

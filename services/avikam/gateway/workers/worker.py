@@ -28,7 +28,12 @@ class Worker:
     SLOW_START = 10.0
 
     def __init__(
-        self, address: str, clock: Clock, breaker: Breaker, connect: OpenChannel = open_channel
+        self,
+        address: str,
+        clock: Clock,
+        breaker: Breaker,
+        connect: OpenChannel = open_channel,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.address = address
         self.hash = zlib.crc32(address.encode())
@@ -46,6 +51,7 @@ class Worker:
         self._own_load = 0
         self._others_load = 0
         self._clock = clock
+        self._on_change = on_change
         self._status_at = 0.0
         self._ready_since: float | None = None
         self._slow_start = False
@@ -58,7 +64,12 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether it may be sent new sequences."""
-        return self._serves and self._clock() - self._status_at < self.STATUS_LIFETIME
+        return self._serves and self._clock() < self.ready_until
+
+    @property
+    def ready_until(self) -> float:
+        """When the last status will be too old, on the monotonic clock."""
+        return self._status_at + self.STATUS_LIFETIME
 
     @property
     def weight(self) -> float:
@@ -88,6 +99,7 @@ class Worker:
             and status.stalled_seconds < self.STALL_LIMIT
         )
         self._others_load = max(status.load_tokens - self._own_load, 0)
+        self._on_change()
 
     def lose(self) -> None:
         """Its status stream broke: not ready until the next status."""
@@ -96,6 +108,7 @@ class Worker:
         self._serves = False
         self._ready_since = None
         self._others_load = 0
+        self._on_change()
 
     def begin(self, cost: int) -> None:
         """A sequence of ours starts here."""
