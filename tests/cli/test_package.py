@@ -37,6 +37,12 @@ def test_the_embedded_model_is_inside(wheel: zipfile.ZipFile) -> None:
     assert "avikam/py.typed" in names
 
 
+def test_the_console_is_inside(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    for name in ("page.html", "style.css", "script.js"):
+        assert f"avikam/gateway/console/{name}" in names
+
+
 def test_the_base_needs_no_torch(wheel: zipfile.ZipFile) -> None:
     (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     needed = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist") or []
