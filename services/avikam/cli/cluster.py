@@ -9,6 +9,7 @@ avikam serve ──┬── avikam worker   (127.0.0.1, free port) ◄─┐
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 
@@ -59,7 +60,8 @@ class Cluster:
         for task in (life, told):
             task.cancel()
         failure = (await asyncio.gather(life, return_exceptions=True))[0]
-        self._progress.close()
+        with contextlib.suppress(OSError):
+            self._progress.close()
         forced = await self._end()
         if isinstance(failure, Exception):
             return exit_status(failure)
@@ -69,9 +71,10 @@ class Cluster:
         """Drain and end; a second call ends everything at once."""
         if self._stopping.is_set():
             self._at_once.set()
-        elif self._ready.is_set():
-            typer.echo("stopping: running requests may finish (Ctrl-C again: stop now)", err=True)
+            return
         self._stopping.set()
+        if self._ready.is_set():
+            warn("stopping: running requests may finish (Ctrl-C again: stop now)")
 
     def hang_up(self) -> None:
         """Restart one by one; but a terminal that has gone means: end, without a word to it."""
@@ -163,8 +166,9 @@ def exit_status(failure: Exception) -> int:
 
 
 def warn(text: str) -> None:
-    """One line for the person who started the cluster."""
-    typer.echo(text, err=True)
+    """One line for the person who started the cluster, if that person's terminal is still there."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def announce(plan: ClusterPlan) -> None:
