@@ -61,6 +61,13 @@ def test_a_sealed_block_needs_its_secret(tmp_path: Path, monkeypatch: pytest.Mon
     assert CliRunner().invoke(app, ["inspect", str(block)]).exit_code == 0
 
 
+def test_the_secret_may_be_a_mounted_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = write_block(tmp_path / "block", "ours")
+    (tmp_path / "secret").write_text("ours\n")
+    monkeypatch.setenv("AVIKAM_WORKER__KV_SECRET_FILE", str(tmp_path / "secret"))
+    assert CliRunner().invoke(app, ["inspect", str(block)]).exit_code == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"AVKV" + bytes(60)])
 def test_what_is_no_block_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "file"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,8 +31,8 @@ def inspect(
 ) -> None:
     """Print a block's header and layers, and check its seal.
 
-    The seal needs the workers' kv_secret, where they have one, in AVIKAM_WORKER__KV_SECRET. Exit
-    status 1: the seal does not match.
+    The seal needs the workers' kv_secret, where they have one, in AVIKAM_WORKER__KV_SECRET or in
+    the file that AVIKAM_WORKER__KV_SECRET_FILE names. Exit status 1: the seal does not match.
     """
     from avikam.engine.kv.block import BlockError
 
@@ -67,8 +66,20 @@ def _sealed(block: bytes, header: BlockHeader) -> bool:
     from avikam.engine.kv.block import block_seal
     from avikam.engine.kv.keys import seal_key
 
-    key = seal_key(os.environ.get("AVIKAM_WORKER__KV_SECRET", ""), header.key)
+    key = seal_key(_secret(), header.key)
     return hmac.compare_digest(block_seal(block, key), header.seal)
+
+
+def _secret() -> str:
+    """The workers' secret, from where a worker takes it."""
+    from avikam.protocol.settings import SettingsError, load
+    from avikam.worker.settings import WorkerSettings
+
+    try:
+        secret = load(WorkerSettings, "worker").kv_secret
+    except SettingsError as error:
+        fail(str(error))
+    return "" if secret is None else secret.get_secret_value()
 
 
 def _facts(header: BlockHeader, size: int) -> dict[str, Any]:
