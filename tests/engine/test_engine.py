@@ -248,7 +248,7 @@ def test_a_failing_step_ends_its_sequences_and_spares_the_engine(
 ) -> None:
     engine = build()
     with monkeypatch.context() as patched:
-        patched.setattr(engine._runner, "run", lambda batch: 1 / 0)
+        patched.setattr(engine._runner, "launch", lambda batch: 1 / 0)
         broken = ask(engine, prompt_of(7), max_tokens=5).wait()
     assert broken.finish.reason is FinishReason.ERROR
     assert "ZeroDivisionError" not in broken.finish.error

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from avikam.engine.build import slot_cache
+from avikam.engine.device.runner import DeviceRunner
 from avikam.engine.measure import EngineFigures, StepBench
 from avikam.engine.roofline import Roofline, bytes_per_step, measure_roofline
 from avikam.model.checkpoint import load_checkpoint
 from avikam.model.config import preset
 from avikam.model.loading import load_model
+from tests.engine.device.recorder import Recorder
+from tests.model.test_device_slots import device_slots
 
 
 def test_figures_cover_prefill_decode_and_context(checkpoint: Path) -> None:
@@ -58,3 +61,16 @@ def test_shares_are_of_what_the_device_was_measured_to_do(checkpoint: Path) -> N
 def test_the_big_model_reads_five_gigabytes_a_step_in_int8() -> None:
     assert bytes_per_step(preset("avikam1-7b"), "int8") == pytest.approx(5.09e9, rel=0.01)
     assert bytes_per_step(preset("avikam1-7b"), "bfloat16") == pytest.approx(9.93e9, rel=0.01)
+
+
+def test_a_gpus_decode_steps_are_measured_as_they_are_served(checkpoint: Path) -> None:
+    stored = load_checkpoint(checkpoint)
+    cache = device_slots(stored.config.with_changes(max_positions=512), 4)
+    model = load_model(stored, "float32")
+    model.rotary = model.rotary.repeat(8, 1, 1)
+    recorder = Recorder()
+    runner = DeviceRunner(model, cache, torch.tensor([], dtype=torch.int64), recorder)
+    runner.warm_up()
+    figures = StepBench(model, cache, 0.01, runner.decode).run((1, 3))
+    assert figures.decode["3"] > 0
+    assert "replayed" in recorder.journal

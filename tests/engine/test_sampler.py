@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avikam.engine.noise import gumbel, row_key
+from avikam.engine.noise import _GOLDEN, _gumbel, _mixed, gumbel, row_key, signed
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.protocol.sampling import SamplingParams
 
@@ -83,19 +83,30 @@ def test_temperatures_too_small_to_divide_by_are_zero() -> None:
     assert tokens(logits, rows) == logits.argmax(-1).tolist()
 
 
+def noise(*events: tuple[int, int], size: int = 64) -> Tensor:
+    """Noise of (seed, position) pairs."""
+    return gumbel(torch.tensor([signed(row_key(*event)) for event in events]), size)
+
+
 def test_noise_depends_on_seed_and_position_alone() -> None:
-    one = gumbel([row_key(1, 5)], 64)
-    assert torch.equal(one, gumbel([row_key(9, 9), row_key(1, 5)], 64)[1:])
-    assert not torch.equal(one, gumbel([row_key(1, 6)], 64))
-    assert not torch.equal(one, gumbel([row_key(2, 5)], 64))
-    assert not torch.equal(one, gumbel([row_key(1 + 2**63, 5)], 64))
-    assert torch.isfinite(gumbel([row_key(0, i) for i in range(2000)], 200)).all()
+    one = noise((1, 5))
+    assert torch.equal(one, noise((9, 9), (1, 5))[1:])
+    assert not torch.equal(one, noise((1, 6)))
+    assert not torch.equal(one, noise((2, 5)))
+    assert not torch.equal(one, noise((1 + 2**63, 5)))
+    assert torch.isfinite(noise(*((0, i) for i in range(2000)), size=200)).all()
+
+
+def test_a_cpus_noise_is_a_gpus() -> None:
+    keys = torch.tensor([signed(row_key(seed, 3)) for seed in range(8)])
+    steps = torch.arange(1, 501) * signed(_GOLDEN)
+    assert torch.equal(gumbel(keys, 500), _gumbel(_mixed(keys.unsqueeze(1) + steps)))
 
 
 def test_noise_is_pinned() -> None:
     """A changed hash would silently change what every seed gives: this must be noticed."""
     expected = torch.tensor([[-1.575339, -0.863866, 1.090621, 0.943942]])
-    assert torch.allclose(gumbel([row_key(42, 7)], 4), expected, atol=1e-6)
+    assert torch.allclose(noise((42, 7), size=4), expected, atol=1e-6)
 
 
 def test_penalties_and_bias_change_the_best_token() -> None:

@@ -85,8 +85,11 @@ def _measure(
     import torch
 
     from avikam.engine.build import resolve_device, slot_cache, step_model
+    from avikam.engine.device.accelerator import CudaAccelerator
+    from avikam.engine.device.runner import DeviceRunner
     from avikam.engine.measure import StepBench
     from avikam.engine.roofline import measure_roofline
+    from avikam.model.attention.device_slots import DeviceSlots
     from avikam.model.checkpoint import CheckpointError, load_checkpoint
     from avikam.model.loading import resolve_weight_type
 
@@ -97,10 +100,13 @@ def _measure(
     except CheckpointError as error:
         fail(str(error))
     cache = slot_cache(checkpoint.config, max(streams), kind, place)
-    bench = StepBench(step_model(checkpoint, kind, place, cache), cache, seconds)
+    model = step_model(checkpoint, kind, place, cache)
+    if not isinstance(cache, DeviceSlots):
+        return StepBench(model, cache, seconds).run(streams)
+    runner = DeviceRunner(model, cache, torch.tensor([], dtype=torch.int64), CudaAccelerator())
+    runner.warm_up()
+    bench = StepBench(model, cache, seconds, runner.decode)
     figures = bench.run(streams)
-    if place == "cpu":
-        return figures
     return bench.against(figures, measure_roofline(place, torch.bfloat16), kind)
 
 
@@ -129,6 +135,7 @@ def kv(
     ] = None,
     weights: Annotated[str, typer.Option(help="As a worker's: auto, int8, int4, ...")] = "auto",
     tokens: Annotated[int, typer.Option(help="Length of the context; 0 is the longest.")] = 0,
+    texts: Annotated[int, typer.Option(min=1, help="Texts to try an int8 copy on.")] = 4,
     redis: Annotated[str, typer.Option(help="URL of a Redis to measure with; none without.")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets PyTorch decide.")] = 0,
     out: Annotated[Path, typer.Option(help="JSON to write.")] = Path("build/bench/kv.json"),
@@ -140,7 +147,7 @@ def kv(
     if threads:
         torch.set_num_threads(threads)
     try:
-        figures = _measure_kv(model or embedded_model(), weights, tokens, redis)
+        figures = _measure_kv(model or embedded_model(), weights, tokens, texts, redis)
     except (ConnectionError, ValueError) as error:
         fail(str(error))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +155,7 @@ def kv(
     typer.echo(out.read_text("utf-8") if as_json else _kv_table(figures))
 
 
-def _measure_kv(folder: Path, weights: str, tokens: int, redis: str) -> KvFigures:
+def _measure_kv(folder: Path, weights: str, tokens: int, texts: int, redis: str) -> KvFigures:
     from avikam.engine.build import slot_cache, step_model
     from avikam.engine.kv.measure import KvBench
     from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
@@ -157,7 +164,7 @@ def _measure_kv(folder: Path, weights: str, tokens: int, redis: str) -> KvFigure
 
     checkpoint = load_checkpoint(folder)
     kind = resolve_weight_type(weights, checkpoint)  # type: ignore[arg-type]
-    cache = slot_cache(checkpoint.config, 1, kind)
+    cache = slot_cache(checkpoint.config, texts, kind)
     floats = slot_cache(checkpoint.config, 1, "bfloat16")
     tier = RedisTier(RedisOptions(redis, prefix="avikam:bench", timeout=1.0)) if redis else None
     models = (step_model(checkpoint, kind, "cpu", cache), load_model(checkpoint, kind))
@@ -178,7 +185,9 @@ def _kv_table(figures: KvFigures) -> str:
             f"{f.encode_mib_s:8,.0f} {f.decode_mib_s:8,.0f}"
             for f in figures.forms
         ),
-        f"perplexity after an int8 copy   x {figures.int8_perplexity_ratio:.5f}",
+        f"perplexity after an int8 copy   x {figures.int8.perplexity_ratio:.5f} "
+        f"+- {figures.int8.perplexity_error:.5f}, {figures.int8.places} places",
+        f"same choice after an int8 copy  {figures.int8.same_choice:.2%} of tokens",
         f"host   restore {figures.host_restore_ms:8.2f} ms, pays from "
         f"{tokens(figures.host_break_even)}",
     ]

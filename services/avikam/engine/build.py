@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from avikam.engine.adapters import AdapterStore, Apply
+from avikam.engine.device.accelerator import CudaAccelerator
+from avikam.engine.device.runner import DeviceRunner
 from avikam.engine.engine import TorchEngine
 from avikam.engine.interface import EngineModel
 from avikam.engine.kv.prefix_cache import KvOptions, PrefixCache
@@ -50,6 +53,7 @@ class EngineOptions:
     threads: int = 0  # 0: by the model's size
     ranks: int = 1  # processes that share the model, each with a GPU of its own where there are
     native: bool = True  # int8 steps on a CPU through the native library, where it can be built
+    ahead: bool = True  # on a GPU: decode by graphs, and launch a step before reading the last
     adapters: Path | None = None  # folder that adapters may be loaded from
     adapter_bytes: int = 256 * 2**20
     kv: KvOptions | None = field(default_factory=KvOptions)  # None: prefixes are not reused
@@ -62,7 +66,8 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     tokenizer = _tokenizer(checkpoint)
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
-    runner, apply = _runner(options, checkpoint, kind, device)
+    never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
+    runner, apply = _runner(options, checkpoint, kind, device, never)
     adapters = AdapterStore(checkpoint.config, options.adapters, options.adapter_bytes, apply)
     runner.warm_up()
     cache = runner.store
@@ -145,19 +150,22 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _runner(
-    options: EngineOptions, checkpoint: Checkpoint, kind: WeightType, device: str
+    options: EngineOptions, checkpoint: Checkpoint, kind: WeightType, device: str, never: Tensor
 ) -> tuple[ModelRunner, Apply]:
     """What runs the model, in this process or over several ranks, and what fits adapters to it."""
     if options.ranks > 1:
         team = RankTeam(_first_rank(options, checkpoint, kind, device), checkpoint)
-        return ModelRunner(team.rank.model, team.rank.cache, team), team.apply
+        return ModelRunner(team.rank.model, team.rank.cache, never, team), team.apply
     cache = slot_cache(checkpoint.config, options.slots, kind, device, native=options.native)
     exact = kind == "int8" and device == "cpu"
 
     def apply(adapter: Adapter, _folder: Path) -> AppliedAdapter:
         return AppliedAdapter(adapter, exact=exact, device=device)
 
-    return ModelRunner(step_model(checkpoint, kind, device, cache), cache), apply
+    model = step_model(checkpoint, kind, device, cache)
+    if options.ahead and device == "cuda" and isinstance(cache, DeviceSlots):
+        return DeviceRunner(model, cache, never, CudaAccelerator()), apply
+    return ModelRunner(model, cache, never), apply
 
 
 def _first_rank(

@@ -3,9 +3,11 @@
     caller threads                    engine thread
     --------------                    -------------
     submit / cancel --> inbox  --->   admit, expire, cancel
-                                      schedule -> run -> sample
-    sink <---------------------       deltas
+                                      schedule -> launch
+    sink <---------------------       deltas  <-  land
 
+A step lands at once, or, where the device chooses tokens, after the next one's launch: then host
+and device work at the same time (:mod:`avikam.engine.device.runner`).
 A sequence ends exactly once, in :meth:`TorchEngine._finish`, which frees all it held.
 """
 
@@ -17,12 +19,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence as Seq
-
-import torch
+from dataclasses import dataclass
 
 from avikam.engine.adapters import AdapterStore
 from avikam.engine.admission import Admission
 from avikam.engine.detokenizer import Detokenizer
+from avikam.engine.flight import Flight
 from avikam.engine.grammar import GrammarCompiler
 from avikam.engine.interface import (
     AdapterInfo,
@@ -35,9 +37,8 @@ from avikam.engine.interface import (
 from avikam.engine.kv.prefix_cache import PrefixCache
 from avikam.engine.rate import TokenRate
 from avikam.engine.reuse import PrefixReuse
-from avikam.engine.runner import ModelRunner, StepResult
-from avikam.engine.sampler import sample
-from avikam.engine.scheduler import Scheduler
+from avikam.engine.runner import ModelRunner
+from avikam.engine.scheduler import Batch, Scheduler
 from avikam.engine.sequence import Sequence
 from avikam.model.parallel.group import RankLostError
 from avikam.model.tokenizer import Tokenizer
@@ -45,6 +46,15 @@ from avikam.protocol.errors import ApiError, context_overflow, invalid, unavaila
 from avikam.protocol.sampling import SamplingParams
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flying:
+    """A step that was launched, and when."""
+
+    batch: Batch
+    flight: Flight
+    since: float
 
 
 class TorchEngine:
@@ -72,10 +82,10 @@ class TorchEngine:
             runner.cache.slots, token_budget, runner.cache.longest_chunk, self._reuse.boundary
         )
         self._admission = Admission(runner.cache.slots, queue_requests, queue_tokens)
-        self._never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
         self._live: dict[str, Sequence] = {}
         self._inbox: deque[Sequence] = deque()
         self._cancelled: set[str] = set()
+        self._flying: _Flying | None = None
         self._closing = False
         self._wake = threading.Condition()
         self._steps = 0
@@ -248,7 +258,8 @@ class TorchEngine:
 
     def _has_news(self, now: float) -> bool:
         over = self._closing and self._live
-        return bool(self._inbox or self._cancelled or over or self._scheduler.has_work(now))
+        due = self._inbox or self._cancelled or over or self._flying
+        return bool(due) or self._scheduler.has_work(now)
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -257,21 +268,31 @@ class TorchEngine:
         for sequence in self._scheduler.admit(now):
             self._reuse.restore(sequence)
         batch = self._scheduler.next_batch()
-        if not batch.size:
-            return
-        result = self._runner.run(batch)
-        self._reuse.keep_prompts(batch, time.monotonic() - now)
-        if result.ready:
-            self._extend(result)
-        self._steps += 1
-        self._stepped_at = time.monotonic()
-        self._rate.add(len(result.ready), self._stepped_at)
+        before, self._flying = self._flying, None
+        launched = self._launch(batch, now) if batch.size else None
+        if before is not None:
+            self._land(before)
+        if launched is not None and launched.flight.ahead:
+            self._flying = launched
+        elif launched is not None:
+            self._land(launched)
 
-    def _extend(self, result: StepResult) -> None:
-        """Give each sequence that is ready its next token."""
-        choices = sample(result.logits, [s.sampling_row() for s in result.ready], self._never)
+    def _launch(self, batch: Batch, now: float) -> _Flying:
+        flight = self._runner.launch(batch)
+        self._reuse.keep_prompts(batch)
+        return _Flying(batch, flight, now)
+
+    def _land(self, flying: _Flying) -> None:
+        """Give each sequence of a step that still lives its next token."""
+        ready, choices = flying.flight.ready, flying.flight.land()
         now = time.monotonic()
-        for sequence, chosen in zip(result.ready, choices, strict=True):
+        self._reuse.measured(flying.batch, now - max(flying.since, self._stepped_at))
+        self._steps += 1
+        self._stepped_at = now
+        self._rate.add(len(ready), now)
+        for sequence, chosen in zip(ready, choices, strict=True):
+            if self._live.get(sequence.spec.request_id) is not sequence:
+                continue
             if chosen is None:
                 self._finish(sequence, FinishReason.ERROR, "the model's logits are not numbers")
             elif sequence.append(chosen, now) is not None:
@@ -297,6 +318,7 @@ class TorchEngine:
             self._adapters.release(sequence.adapter)
 
     def _fail_all(self) -> None:
+        self._flying = None
         for sequence in list(self._scheduler.sequences()):
             self._finish(sequence, FinishReason.ERROR, "the engine failed in this step")
 

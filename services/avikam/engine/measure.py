@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import torch
+from torch import Tensor
 
 from avikam.engine.roofline import Roofline, bytes_per_step
+from avikam.engine.runner import compute
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
@@ -41,13 +43,27 @@ class EngineFigures:
         return asdict(self)
 
 
-class StepBench:
-    """Times whole steps: plan, model, logits, sampling."""
+Decode = Callable[[StepPlan, list[int]], Tensor]
+"""The logits of a step of decode rows, from their tokens."""
 
-    def __init__(self, model: StepModel, cache: SlotState, seconds: float = 2.0) -> None:
+
+class StepBench:
+    """Times whole steps: plan, model, logits, sampling.
+
+    ``decode`` is how decode steps run where that is not call by call.
+    """
+
+    def __init__(
+        self,
+        model: StepModel,
+        cache: SlotState,
+        seconds: float = 2.0,
+        decode: Decode | None = None,
+    ) -> None:
         self._model = model
         self._cache = cache
         self._seconds = seconds
+        self._decode = decode
         self._never = torch.tensor([], dtype=torch.long)
 
     def run(self, streams: tuple[int, ...]) -> EngineFigures:
@@ -97,11 +113,12 @@ class StepBench:
 
     @torch.inference_mode()
     def _step(self, plan: StepPlan, *, last_only: bool) -> None:
-        self._cache.begin(plan)
-        device = self._cache.device
-        tokens = (torch.arange(plan.tokens) % self._model.config.vocab_size).to(device)
-        hidden = self._model(tokens, plan.positions().to(device), self._cache.attend)
-        logits = self._model.logits(hidden[-1:] if last_only else hidden).cpu()
+        tokens = [i % self._model.config.vocab_size for i in range(plan.tokens)]
+        if self._decode is not None and not plan.chunks:
+            logits = self._decode(plan, tokens).cpu()
+        else:
+            hidden = compute(self._model, self._cache, plan, torch.tensor(tokens), [])
+            logits = self._model.logits(hidden[-1:] if last_only else hidden).cpu()
         row = SamplingRow(SamplingParams(), 0, 0, frozenset(), Counter())
         sample(logits, [row] * len(logits), self._never)
 

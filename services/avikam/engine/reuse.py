@@ -47,11 +47,15 @@ class PrefixReuse:
             self._slots.restore(slot_of(sequence), snapshot)
             sequence.skip(snapshot.seen)
 
-    def keep_prompts(self, batch: Batch, seconds: float) -> None:
-        """Keep the states of prompts that stand at a boundary after a step of ``seconds``."""
-        if self._prefixes is None or not batch.chunks:
+    def measured(self, batch: Batch, seconds: float) -> None:
+        """Take note of how long a step took."""
+        if batch.chunks:
+            self._seconds_per_token = seconds / batch.size
+
+    def keep_prompts(self, batch: Batch) -> None:
+        """Keep the states of prompts that stand at a boundary after a step."""
+        if self._prefixes is None:
             return
-        self._seconds_per_token = seconds / batch.size
         for sequence, _ in batch.chunks:
             if sequence.computed % self._prefixes.chunk == 0:
                 self._keep(sequence, turn_end=False)

@@ -41,14 +41,15 @@ class Batch:
         return len(self.decoding) + sum(length for _, length in self.chunks)
 
     def input_tokens(self) -> list[int]:
-        tokens = [s.tokens[s.computed] for s in self.decoding]
+        tokens = [s.next_input for s in self.decoding]
         for sequence, length in self.chunks:
             tokens += sequence.tokens[sequence.computed : sequence.computed + length]
         return tokens
 
-    def __iter__(self) -> Iterator[Sequence]:
-        yield from self.decoding
-        yield from (sequence for sequence, _ in self.chunks)
+    def parts(self) -> Iterator[tuple[Sequence, int]]:
+        """Every sequence with its number of tokens, in the order of their rows."""
+        yield from ((sequence, 1) for sequence in self.decoding)
+        yield from self.chunks
 
 
 def slot_of(sequence: Sequence) -> int:
@@ -129,13 +130,13 @@ class Scheduler:
 
     def next_batch(self) -> Batch:
         """Share out the token budget."""
-        decoding = sorted((s for s in self._running.values() if s.pending == 1), key=slot_of)
+        decoding = sorted((s for s in self._running.values() if s.decodes), key=slot_of)
         return Batch(tuple(decoding), tuple(self._chunks(self._budget - len(decoding))))
 
     def _chunks(self, budget: int) -> Iterator[tuple[Sequence, int]]:
         """Prompts in order of admission; a cut chunk ends on a multiple of 64 where it can."""
         for sequence in self._running.values():
-            if sequence.pending == 1:
+            if sequence.pending <= 1:
                 continue
             if budget <= 0:
                 return

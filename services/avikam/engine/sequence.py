@@ -5,6 +5,8 @@ LOADING --settled--> WAITING --slot--> RUNNING --finish--> done
 
 tokens     | prompt ............ | generated ...... |
 computed   | keys and values in the slot ......|      pending = len(tokens) - computed
+
+With steps in flight, ``computed`` counts from a launch and may be ahead of the tokens read.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from avikam.engine.interface import (
 from avikam.engine.kv.keys import PrefixChain
 from avikam.engine.kv.remote import Prefetch
 from avikam.engine.sampler import SamplingRow
+
+UNREAD = -1  # a token that the device has chosen and the host has not read
 
 
 class Sequence:
@@ -86,6 +90,35 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
+    def decodes(self) -> bool:
+        """Whether it has one token to compute; while that is unread, none after its last."""
+        unread = self.pending == 0 and self.coming + 1 < self._limit
+        return self.pending == 1 or unread
+
+    @property
+    def coming(self) -> int:
+        """Index of the token that the tokens computed so far lead to."""
+        return self.computed - len(self.spec.prompt)
+
+    @property
+    def next_input(self) -> int:
+        """The first token that is not computed."""
+        return self.tokens[self.computed] if self.pending > 0 else UNREAD
+
+    @property
+    def host_chooses(self) -> bool:
+        """Whether its coming token depends on more than logits, seed and position."""
+        params = self.spec.sampling
+        return (
+            self._grammar is not None
+            or params.logprobs is not None
+            or bool(params.logit_bias)
+            or self.coming < params.min_tokens
+            or params.repetition_penalty != 1.0
+            or bool(params.presence_penalty or params.frequency_penalty)
+        )
+
+    @property
     def cost(self) -> int:
         """Admission cost: prompt plus half of what may be generated."""
         return len(self.spec.prompt) + self._limit // 2
@@ -113,11 +146,11 @@ class Sequence:
     def sampling_row(self) -> SamplingRow:
         """What the sampler needs to choose the next token."""
         params = self.spec.sampling
-        banned = tuple(self._end_ids) if self.generated < params.min_tokens else ()
+        banned = tuple(self._end_ids) if self.coming < params.min_tokens else ()
         return SamplingRow(
             params=params,
             seed=params.seed or 0,
-            position=len(self.tokens),
+            position=self.computed,
             prompt=self._prompt,
             generated=self._generated,
             banned=banned,

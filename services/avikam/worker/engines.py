@@ -39,6 +39,7 @@ def _real(settings: WorkerSettings) -> Engine:
         queue_tokens=settings.queue_tokens,
         threads=settings.threads,
         ranks=settings.ranks,
+        ahead=settings.ahead,
         adapters=settings.adapters,
         adapter_bytes=settings.adapter_bytes,
         kv=_kv_options(settings),

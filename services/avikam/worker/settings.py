@@ -67,6 +67,10 @@ class WorkerSettings(Settings):
         le=4,
         description="Processes that share the model (tensor parallelism), one GPU each: 1, 2 or 4.",
     )
+    ahead: bool = Field(
+        default=True,
+        description="On a GPU: decode by CUDA graphs, and launch a step before the last is read.",
+    )
     adapters: Path | None = Field(
         default=None, description="Folder that LoRA adapters may be loaded from; off without it."
     )

@@ -17,6 +17,7 @@ import torch
 
 from avikam.engine.kv.block import BlockFormat
 from avikam.engine.kv.codec import CODECS, ColdForm
+from avikam.engine.kv.divergence import Divergence, measure_divergence
 from avikam.engine.kv.keys import PrefixChain, root_key, seal_key
 from avikam.engine.kv.redis_tier import RedisTier
 from avikam.engine.sampler import SamplingRow, sample
@@ -56,15 +57,14 @@ class FormFigures:
 class KvFigures:
     """One run. Break-even: tokens from which copying beats computing; none when never, or unknown.
 
-    ``int8_perplexity_ratio``: perplexity of a text that continues from an int8 copy of a float
-    state, over the one that continues from the state itself.
+    ``int8``: what an int8 copy of a float state costs.
     """
 
     tokens: int
     attention: str
     prefill_tokens_per_second: float
     forms: tuple[FormFigures, ...]
-    int8_perplexity_ratio: float
+    int8: Divergence
     host_restore_ms: float
     host_break_even: int | None
     redis_restore_ms: float | None
@@ -85,10 +85,11 @@ class KvBench:
 
     @torch.inference_mode()
     def run(self, tokens: int, redis: RedisTier | None = None) -> KvFigures:
-        """Measure with a context of ``tokens``."""
+        """Measure with a context of ``tokens``, and as many texts as there are slots."""
         if tokens < 3 * _STEP:
             raise ValueError(f"tokens is {tokens}, measure with {3 * _STEP} or more")
-        text = self._own_text(tokens)
+        texts = self._own_texts(tokens)
+        text = texts[0]
         lengths = range(_STEP, tokens, _STEP)
         compute = {n: self._recompute(text[:n]) for n in (lengths[0], lengths[-1])}
         self._prefill(self._floats, text)
@@ -100,27 +101,27 @@ class KvBench:
             attention=self._cache.name,
             prefill_tokens_per_second=lengths[-1] / compute[lengths[-1]],
             forms=tuple(self._forms(tokens)),
-            int8_perplexity_ratio=self._perplexity_ratio(text),
+            int8=measure_divergence(self._floats, self._prefill, texts),
             host_restore_ms=host[-1][1] * 1e3,
             host_break_even=_break_even(host, compute),
             redis_restore_ms=far[-1][1] * 1e3 if far else None,
             redis_break_even=_break_even(far, compute),
         )
 
-    def _own_text(self, length: int) -> list[int]:
-        """Tokens that the model samples from a begin-of-sequence token."""
-        tokens, never = [1], torch.tensor([0, 1, 2])
-        while len(tokens) < length:
-            plan = StepPlan((0,), (len(tokens) - 1,))
-            logits = self._forward(self._cache, plan, tokens[-1:])
-            row = SamplingRow(
-                SamplingParams(temperature=0.8), 0, len(tokens), frozenset(), Counter()
-            )
-            (chosen,) = sample(logits, [row], never)
-            if chosen is None:
-                raise ValueError("the model's logits are not numbers")
-            tokens.append(chosen.token)
-        return tokens
+    def _own_texts(self, length: int) -> list[list[int]]:
+        """Tokens that the model samples from a begin-of-sequence token, a text in each slot."""
+        slots, never = tuple(range(self._cache.slots)), torch.tensor([0, 1, 2])
+        params = SamplingParams(temperature=0.8)
+        texts = [[1] for _ in slots]
+        for position in range(length - 1):
+            plan = StepPlan(slots, (position,) * len(slots))
+            logits = self._forward(self._cache, plan, [text[-1] for text in texts])
+            rows = [SamplingRow(params, s, position + 1, frozenset(), Counter()) for s in slots]
+            for text, chosen in zip(texts, sample(logits, rows, never), strict=True):
+                if chosen is None:
+                    raise ValueError("the model's logits are not numbers")
+                text.append(chosen.token)
+        return texts
 
     def _forward(self, cache: SlotState, plan: StepPlan, tokens: Sequence[int]) -> torch.Tensor:
         model = self._models[cache]
@@ -184,29 +185,6 @@ class KvBench:
             _mib(floats) / _seconds(lambda: blocks.encode(own, _KEY, prefix, _KEY)),
             _mib(floats) / _seconds(lambda: blocks.decode(block, _KEY, prefix, _KEY)),
         )
-
-    def _perplexity_ratio(self, text: Sequence[int]) -> float:
-        """What an int8 copy costs in the chunk after it, at the quarters of the text."""
-        losses = [self._losses(text, len(text) * quarter // 4) for quarter in (1, 2, 3)]
-        lossy, exact = torch.tensor(losses).mean(dim=0)
-        return float((lossy - exact).exp())
-
-    def _losses(self, text: Sequence[int], middle: int) -> tuple[float, float]:
-        """Mean loss of the chunk behind ``middle``, after an int8 copy and after the state."""
-        rest = text[: middle + self._floats.longest_chunk]
-        self._prefill(self._floats, text[:middle])
-        exact = self._floats.snapshot(0, middle)
-        blocks = BlockFormat(self._floats, "int8")
-        prefix = bytes(4 * middle)
-        lossy = blocks.decode(blocks.encode(exact, _KEY, prefix, _KEY), _KEY, prefix, _KEY)
-
-        def loss(snapshot: Snapshot) -> float:
-            self._floats.restore(0, snapshot)
-            logits = self._prefill(self._floats, rest, start=middle)
-            targets = torch.tensor(rest[middle + 1 :])
-            return float(torch.nn.functional.cross_entropy(logits[:-1].float(), targets))
-
-        return loss(lossy), loss(exact)
 
 
 def _form_figures(

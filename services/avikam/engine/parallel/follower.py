@@ -72,7 +72,8 @@ class Follower:
             tuple(Chunk(*chunk) for chunk in order["chunks"]),
         )
         adapted = [(self._adapters[digest], rows) for digest, rows in order["adapted"]]
-        compute(self._rank.model, self._rank.cache, plan, order["tokens"], adapted)
+        tokens = torch.tensor(order["tokens"])
+        compute(self._rank.model, self._rank.cache, plan, tokens, adapted)
 
     def _do_adapter(self, order: Order) -> None:
         adapter = read_adapter(Path(order["folder"]), self._whole)

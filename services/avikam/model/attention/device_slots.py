@@ -22,6 +22,7 @@ from avikam.model.attention.layout import SlotLayout
 from avikam.model.attention.plan import StepPlan
 from avikam.model.attention.prefill_plan import PrefillPlan, plan_prefill
 from avikam.model.attention.slots import SlotState
+from avikam.model.attention.transfer import sent
 from avikam.model.attention.varlen import VarlenAttention, merge
 from avikam.model.config import LayerType, ModelConfig
 
@@ -80,9 +81,9 @@ class DeviceSlots(SlotState):
         return self.slots
 
     def begin(self, plan: StepPlan) -> None:
-        slots = torch.tensor(plan.decode_slots, dtype=torch.long).to(self.device)
-        positions = torch.tensor(plan.decode_positions, dtype=torch.long).to(self.device)
-        self.begin_decode(slots, positions)
+        slots = torch.tensor(plan.decode_slots, dtype=torch.long)
+        positions = torch.tensor(plan.decode_positions, dtype=torch.long)
+        self.begin_decode(sent(slots, self.device), sent(positions, self.device))
         if plan.chunks:
             self._prefill = {
                 kind: plan_prefill(plan.chunks, layout, self.device)

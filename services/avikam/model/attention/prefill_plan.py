@@ -18,6 +18,7 @@ from torch import Tensor
 
 from avikam.model.attention.layout import SlotLayout
 from avikam.model.attention.plan import Chunk
+from avikam.model.attention.transfer import sent
 from avikam.model.attention.varlen import Segments
 
 
@@ -32,7 +33,8 @@ class Entries:
     def of(cls, parts: list[tuple[int, Tensor]], device: str) -> Entries:
         """From (slot, its entries) pairs."""
         slots = [torch.full_like(entries, slot) for slot, entries in parts]
-        return cls(torch.cat(slots).to(device), torch.cat([e for _, e in parts]).to(device))
+        entries = torch.cat([entries for _, entries in parts])
+        return cls(sent(torch.cat(slots), device), sent(entries, device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def plan_prefill(chunks: tuple[Chunk, ...], layout: SlotLayout, device: str) -> 
     known = [len(entries) for _, entries in histories]
     return PrefillPlan(
         Entries.of(histories, device),
-        _interleaved(known, [c.length for c in chunks]).to(device),
+        sent(_interleaved(known, [c.length for c in chunks]), device),
         Segments.of(
             [c.length for c in chunks],
             [k + c.length for k, c in zip(known, chunks, strict=True)],
@@ -112,7 +114,7 @@ def _global_call(chunks: tuple[Chunk, ...], layout: SlotLayout, device: str) -> 
     if not rows:
         return None
     segments = Segments.of([len(r) for r in rows], [len(k) for _, k in keys], device)
-    return GlobalCall(torch.cat(rows).to(device), Entries.of(keys, device), segments)
+    return GlobalCall(sent(torch.cat(rows), device), Entries.of(keys, device), segments)
 
 
 def _globals_before(query: int, seen: int, layout: SlotLayout) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from avikam.model.attention.layout import Moves, SlotLayout
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.snapshot import EntryFormat, Snapshot
+from avikam.model.attention.transfer import sent
 from avikam.model.config import LayerType, ModelConfig
 from avikam.model.masks import visible
 
@@ -92,7 +93,7 @@ class SlotState(ABC):
         """Make ``slot`` what it was when the snapshot was taken."""
         for layer, saved in zip(self._layers, snapshot.layers, strict=True):
             for mine, entries in zip(self._entries(layer, slot), saved, strict=True):
-                mine[:, : entries.shape[1]] = entries
+                mine[:, : entries.shape[1]] = sent(entries, self.device)
 
     def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]:
         """What a snapshot of ``seen`` tokens holds of ``layer``, in storage's order."""

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avikam.model.attention.transfer import sent
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -30,7 +32,7 @@ class Segments:
     @classmethod
     def of(cls, queries: list[int], keys: list[int], device: str) -> Segments:
         edges = [
-            torch.tensor([0, *accumulate(sizes)], dtype=torch.int32).to(device)
+            sent(torch.tensor([0, *accumulate(sizes)], dtype=torch.int32), device)
             for sizes in (queries, keys)
         ]
         return cls(tuple(queries), tuple(keys), *edges)
