@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from avikam.engine.draw import Draw, DrawRows, perturbed
 from avikam.engine.noise import _GOLDEN, _gumbel, _mixed, gumbel, row_key, signed
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.protocol.sampling import SamplingParams
@@ -57,6 +59,30 @@ def test_frequencies_follow_the_softmax(temperature: float) -> None:
 def test_filters_keep_the_likeliest(params: dict[str, Any], kept: int) -> None:
     seen = distribution(LOGITS, draws=500, temperature=1.0, **params)
     assert torch.nonzero(seen).flatten().tolist() == list(range(kept))
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 6.0])
+def test_filters_are_the_same_within_the_best_scores_and_beyond(spread: float) -> None:
+    """Against probabilities worked out one by one; a flat row's nucleus is most of it."""
+    logits = torch.randn(1, 2000, generator=torch.Generator().manual_seed(4)) * spread
+    for top_k, top_p, min_p in itertools.product((0, 3, 700), (0.3, 0.9, 1.0), (0.0, 0.2)):
+        params = SamplingParams(temperature=1.0, top_k=top_k, top_p=top_p, min_p=min_p)
+        draws = DrawRows.of([Draw.of(params, 1, 2, 2000)], 2000)
+        kept = (perturbed(logits, draws)[0] > -torch.inf).nonzero().flatten().tolist()
+        assert set(kept) == by_hand(logits[0].double(), params)
+
+
+def by_hand(logits: Tensor, params: SamplingParams) -> set[int]:
+    """The tokens that a row's filters leave, in their order: top-k, top-p, min-p."""
+    order = logits.sort(descending=True).indices.tolist()[: params.top_k or None]
+    shares = logits[order].softmax(0).tolist()
+    kept, before = [], 0.0
+    for token, share in zip(order, shares, strict=True):
+        nucleus = params.top_p >= 1.0 or before < params.top_p
+        if nucleus and share >= params.min_p * shares[0]:
+            kept.append(token)
+        before += share
+    return set(kept)
 
 
 def test_a_row_gives_the_same_token_alone_and_in_any_batch() -> None:
