@@ -89,6 +89,7 @@ OVERVIEW = (
             "attempt failed: {{kind}}": rate(
                 "avikam_gateway_attempts_failed_total", GATEWAY, "kind"
             ),
+            "retry paid by the budget": rate("avikam_gateway_charged_retries_total", GATEWAY),
             "retry {{outcome}}": rate("avikam_gateway_retries_total", GATEWAY, "outcome"),
             "resume {{outcome}}": rate(
                 "avikam_gateway_midstream_resumes_total", GATEWAY, "outcome"
