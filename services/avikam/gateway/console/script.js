@@ -62,19 +62,35 @@ function likelihood(logprob) {
   return chance > 0.5 ? "p0" : chance > 0.2 ? "p1" : chance > 0.05 ? "p2" : "p3";
 }
 
-/** One piece of an answer; its tokens apart where they are known and make exactly its text. */
-function write(item, text, tokens) {
-  const known = tokens ?? [];
-  const joined = known.map((token) => token.token).join("");
-  if (known.length === 0 || !joined.endsWith(text)) return item.append(text);
+/** Reads an answer's tokens, frame after frame, as pieces of whole characters: one may need several tokens. */
+function pieceReader() {
+  const decoder = new TextDecoder();
+  let logprob = 0;
+  return (tokens) => {
+    const pieces = [];
+    for (const token of tokens ?? []) {
+      logprob += token.logprob;
+      const text = decoder.decode(new Uint8Array(token.bytes), { stream: true });
+      if (text === "") continue;
+      pieces.push({ text, logprob });
+      logprob = 0;
+    }
+    return pieces;
+  };
+}
+
+/** One part of an answer; its pieces apart where they are known and make exactly its text. */
+function write(item, text, pieces) {
+  const joined = pieces.map((piece) => piece.text).join("");
+  if (pieces.length === 0 || !joined.endsWith(text)) return item.append(text);
   // A first token has a space before it that the text has not.
   let surplus = joined.length - text.length;
-  for (const token of known) {
+  for (const piece of pieces) {
     const span = document.createElement("span");
-    span.className = likelihood(token.logprob);
-    span.title = `${(100 * Math.exp(token.logprob)).toFixed(1)} %`;
-    span.textContent = token.token.slice(surplus);
-    surplus = Math.max(surplus - token.token.length, 0);
+    span.className = likelihood(piece.logprob);
+    span.title = `${(100 * Math.exp(piece.logprob)).toFixed(1)} %`;
+    span.textContent = piece.text.slice(surplus);
+    surplus = Math.max(surplus - piece.text.length, 0);
     item.append(span);
   }
 }
@@ -95,6 +111,7 @@ async function* events(stream) {
 async function answer(item, signal) {
   const started = performance.now();
   const figures = { first: 0, tokens: 0, rate: 0 };
+  const read = pieceReader();
   const reply = await fetch("/v1/chat/completions", {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request()), signal,
   });
@@ -106,7 +123,7 @@ async function answer(item, signal) {
     const choice = event.choices[0];
     if (choice?.delta.content) {
       figures.first ||= Math.round(performance.now() - started);
-      write(item, choice.delta.content, choice.logprobs?.content);
+      write(item, choice.delta.content, read(choice.logprobs?.content));
       item.scrollIntoView({ block: "end" });
     }
     if (event.usage) {
