@@ -62,9 +62,7 @@ class Ours:
 
     def context_step_ratio(self, seconds: float) -> float:
         """Time of a decode step at 2047 tokens over one at 320."""
-        bench = StepBench(self.model, self.slots, seconds)
-        longest = self.model.config.max_positions - 1
-        return bench.decode_seconds(1, longest) / bench.decode_seconds(1, 320)
+        return StepBench(self.model, self.slots, seconds).context_step_ratio()
 
     def _run(self, plan: StepPlan, *, last_only: bool) -> None:
         self.slots.begin(plan)

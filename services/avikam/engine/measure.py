@@ -68,8 +68,6 @@ class StepBench:
 
     def run(self, streams: tuple[int, ...]) -> EngineFigures:
         """Measure everything; ``streams`` beyond the slots are left out."""
-        longest = self._model.config.max_positions - 1
-        short, long = self.decode_seconds(1, 320), self.decode_seconds(1, longest)
         return EngineFigures(
             parameters=self._model.config.parameter_count(),
             active_parameters=self._model.config.parameter_count(active=True),
@@ -79,7 +77,7 @@ class StepBench:
             decode={
                 str(n): n / self.decode_seconds(n, 64) for n in streams if n <= self._cache.slots
             },
-            context_step_ratio=long / short,
+            context_step_ratio=self.context_step_ratio(),
         )
 
     def against(
@@ -104,12 +102,21 @@ class StepBench:
                 plan = StepPlan((), (), (Chunk(0, start, min(size, length - start)),))
                 self._step(plan, last_only=True)
 
-        return self._median(prefill)
+        return self._medians(prefill)[0]
 
     def decode_seconds(self, streams: int, position: int) -> float:
         """Seconds of one step of ``streams`` sequences at ``position``."""
+        return self._medians(self._decoding(streams, position))[0]
+
+    def context_step_ratio(self) -> float:
+        """Time of a decode step at the longest context over one at 320 tokens."""
+        longest = self._model.config.max_positions - 1
+        short, long = self._medians(self._decoding(1, 320), self._decoding(1, longest))
+        return long / short
+
+    def _decoding(self, streams: int, position: int) -> Callable[[], None]:
         plan = StepPlan(tuple(range(streams)), (position,) * streams)
-        return self._median(lambda: self._step(plan, last_only=False))
+        return lambda: self._step(plan, last_only=False)
 
     @torch.inference_mode()
     def _step(self, plan: StepPlan, *, last_only: bool) -> None:
@@ -122,14 +129,18 @@ class StepBench:
         row = SamplingRow(SamplingParams(), 0, 0, frozenset(), Counter())
         sample(logits, [row] * len(logits), self._never)
 
-    def _median(self, work: Callable[[], None]) -> float:
-        """Median seconds of ``work`` over about ``seconds``, after a warm-up."""
-        for _ in range(3):
+    def _medians(self, *works: Callable[[], None]) -> list[float]:
+        """Median seconds of each over about ``seconds`` for all, after a warm-up.
+
+        They take turns: the speed of a virtual machine drifts by more than they differ.
+        """
+        for work in works * 3:
             work()
-        times: list[float] = []
+        times: list[list[float]] = [[] for _ in works]
         started = time.perf_counter()
-        while len(times) < 5 or time.perf_counter() - started < self._seconds:
-            before = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - before)
-        return statistics.median(times)
+        while len(times[0]) < 5 or time.perf_counter() - started < self._seconds:
+            for work, taken in zip(works, times, strict=True):
+                before = time.perf_counter()
+                work()
+                taken.append(time.perf_counter() - before)
+        return [statistics.median(taken) for taken in times]
