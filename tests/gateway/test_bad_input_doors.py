@@ -208,6 +208,15 @@ async def test_a_message_of_another_type_or_time_is_refused(gateway: RunningGate
         assert await gateway.text(prompt="Bonjour", max_tokens=2)
 
 
+async def test_a_number_beyond_its_field_is_not_cut_in_silence(gateway: RunningGateway) -> None:
+    """2**32 + 3 tokens, written by hand: no stub would."""
+    prompt = inference_pb2.GenerateRequest(prompts=[pb.Prompt(text="a")]).SerializeToString()
+    body = prompt + b"\x1a\x06\x08\x83\x80\x80\x80\x10"
+    told = await raw_by_http(gateway, body), await raw_by_grpc(gateway, body)
+
+    assert [one[:3] for one in told] == [(400, "invalid_value", "max_tokens")] * 2
+
+
 async def test_a_message_above_the_limit_is_413_and_resource_exhausted(
     gateway: RunningGateway,
 ) -> None:

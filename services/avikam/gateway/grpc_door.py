@@ -26,8 +26,9 @@ from avikam.gateway.http.edge import CLIENT_GONE
 from avikam.gateway.http.errors import internal_error
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError, invalid
-from avikam.protocol.field_count import GENERATE, TOKENIZE, check_fields
+from avikam.protocol.field_count import GENERATE, TOKENIZE, Inside, check_fields
 from avikam.protocol.rpc_errors import status_code, trailers
+from avikam.protocol.wide_numbers import check_numbers
 
 _log = logging.getLogger(__name__)
 _access = logging.getLogger("avikam.access")
@@ -98,12 +99,12 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
         return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
 
     def _call(self, behaviour: Any, decode: Any, method: str) -> Any:
-        inside = _INSIDE.get(method, {})
+        inside = _INSIDE.get(method)
 
         async def call(data: bytes, context: Context) -> Any:
             async with self._served(context, method):
-                await beside(len(data), lambda: check_fields(data, inside))
-                return await behaviour(_decoded(decode, data), context)
+                request = await beside(len(data), lambda: _decoded(decode, data, inside))
+                return await behaviour(request, context)
 
         return call
 
@@ -192,15 +193,20 @@ def counts(method: str) -> bool:
     return method.startswith(_INFERENCE) and not method.endswith("/ListModels")
 
 
-def _decoded(decode: Any, data: bytes) -> Any:
+def _decoded(decode: Any, data: bytes, inside: Inside | None) -> Any:
+    """The request; with ``inside``, its own numbers are looked at too."""
+    check_fields(data, inside or {})
     try:
-        return decode(data)
+        request = decode(data)
     except DecodeError:
         raise invalid(
             "The request is not a message of this method; check the client's protocol.",
             None,
             "invalid_protobuf",
         ) from None
+    if inside is not None:
+        check_numbers(request, data)
+    return request
 
 
 def _headers(context: Context) -> list[tuple[bytes, bytes]]:

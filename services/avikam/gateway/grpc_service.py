@@ -8,6 +8,7 @@ from contextlib import aclosing
 from avikam.gateway.app import Gateway
 from avikam.gateway.generation import Generation
 from avikam.gateway.grpc_door import Context, current_call
+from avikam.gateway.http.beside import beside
 from avikam.gateway.idempotency.answers import Produce, Twice, checked_key, fingerprint
 from avikam.gateway.messages import MessageWriter, listing
 from avikam.protocol.requests import from_message
@@ -30,7 +31,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(  # noqa: N802
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> inference_pb2.GenerateResponse:
-        generation = self._generation(request, context)
+        generation = await self._generation(request, context)
         handler = self._gateway.handler
 
         async def produce(add: Callable[[bytes], None]) -> bool:
@@ -48,7 +49,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def GenerateStream(  # type: ignore[override]  # noqa: N802
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> None:
-        generation = self._generation(request, context)
+        generation = await self._generation(request, context)
         generation.streamed = True
         twice = _twice("GenerateStream", request, context)
         if twice is None:
@@ -93,14 +94,17 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         record, _ = answers.open(twice, produce)
         return answers.follow(twice, record)
 
-    def _generation(self, message: inference_pb2.GenerateRequest, context: Context) -> Generation:
+    async def _generation(
+        self, message: inference_pb2.GenerateRequest, context: Context
+    ) -> Generation:
         call, settings = current_call.get(), self._gateway.settings
+        asked = await beside(message.ByteSize(), lambda: from_message(message))
         given = context.time_remaining()
         longest = settings.max_request_timeout_seconds
         seconds = settings.request_timeout_seconds if given is None else min(given, longest)
         return Generation(
             id=call.id,
-            request=from_message(message),
+            request=asked,
             deadline=call.started + seconds,
             own_deadline=given is not None,
             tenant=call.tenant,

@@ -21,6 +21,7 @@ from avikam.gateway.messages import MessageWriter
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.field_count import Inside, check_fields
 from avikam.protocol.limits import LIMITS
+from avikam.protocol.wide_numbers import check_numbers
 
 M = TypeVar("M", bound=Message)
 
@@ -28,14 +29,17 @@ _PROTOBUF = PROTOBUF.encode()
 
 
 def parse_message(kind: type[M], body: bytes, inside: Inside) -> M:
-    """The message in ``body``; 400 for bytes that are none, and for fields without number."""
+    """The message in ``body``; 400 for bytes that are none, for fields without number, and for
+    numbers that are too big for their fields."""
     check_fields(body, inside)
     try:
-        return kind.FromString(body)
+        message = kind.FromString(body)
     except DecodeError:
         raise invalid(
             f"the body is not an avikam.v1.{kind.DESCRIPTOR.name}", None, "invalid_protobuf"
         ) from None
+    check_numbers(message, body)
+    return message
 
 
 def accepts_protobuf(request: Request) -> bool:
