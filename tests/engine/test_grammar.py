@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from avikam.engine.grammar import GrammarCompiler
 from avikam.engine.interface import FinishReason
+from avikam.model.tokenizer import Tokenizer
 from avikam.protocol.errors import ApiError
+from avikam.protocol.sampling import SamplingParams
 from tests.engine.client import ask
 from tests.engine.conftest import BuildEngine
 
@@ -70,6 +75,8 @@ def test_free_and_bound_sequences_share_a_batch(build: BuildEngine) -> None:
         {"json_schema": "{not json"},
         {"json_schema": '{"type": "wonder"}'},
         {"json_schema": '{"$ref": "#/nowhere"}'},
+        {"json_schema": '{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}'},
+        {"json_schema": '{"enum": []}'},
         {"regex": "(unclosed"},
     ],
 )
@@ -79,3 +86,47 @@ def test_a_grammar_that_cannot_be_used_is_refused(
     with pytest.raises(ApiError) as refusal:
         ask(build(), PROMPT, **params)
     assert (refusal.value.status, refusal.value.param) == (400, "response_format")
+
+
+# Each "a" that is read makes the matcher's automaton grow, past its library's bounds in the end.
+GROWING = "((a{1,100}){1,100}){1,100}"
+
+
+def test_a_grammar_that_grows_too_complex_ends_its_own_answer_with_an_error(
+    build: BuildEngine,
+) -> None:
+    engine = build()
+    alone = ask(engine, PROMPT, max_tokens=60, ignore_eos=True).wait()
+    beside = ask(engine, PROMPT, max_tokens=60, ignore_eos=True)
+    broken = ask(engine, PROMPT, regex=GROWING, max_tokens=80, ignore_eos=True, min_tokens=80)
+    assert broken.finish.reason is FinishReason.ERROR, "half an answer must not pass as a whole one"
+    assert "cannot follow its grammar any further" in broken.finish.error
+    assert beside.wait().tokens == alone.tokens
+
+
+def test_tokens_that_a_grammar_does_not_allow_cannot_be_resumed(build: BuildEngine) -> None:
+    answer = ask(build(), PROMPT, regex="(ab)+c", generated=(PROMPT[0],), max_tokens=9)
+    assert answer.finish.reason is FinishReason.ERROR
+    assert answer.tokens == []
+
+
+def test_a_walk_ends_when_its_masks_have_taken_too_long(checkpoint: Path) -> None:
+    """The clock is slow: every mask takes 20 ms, of which 2 are free."""
+    clock = itertools.count(step=0.02)
+    compiler = GrammarCompiler(Tokenizer(checkpoint / "tokenizer.model"), lambda: next(clock))
+    walk = compiler.grammar(SamplingParams(regex="a*"))
+    assert walk is not None
+    masks = []
+    while (mask := walk.allowed()).any():
+        masks.append(mask)
+        walk.accept((int(mask.nonzero().max()),))
+    assert len(masks) == 5, "0.1 s in all"
+    assert "takes too long" in walk.problem
+    assert not walk.complete
+
+
+def test_a_grammar_whose_first_mask_takes_too_long_is_refused(checkpoint: Path) -> None:
+    clock = itertools.count()
+    compiler = GrammarCompiler(Tokenizer(checkpoint / "tokenizer.model"), lambda: next(clock))
+    with pytest.raises(ApiError, match="takes too long"):
+        compiler.grammar(SamplingParams(regex="a*"))

@@ -120,7 +120,8 @@ async def test_numbers_that_are_none_are_the_requests_fault_and_no_breakers() ->
         for _ in range(60):
             reply = await gateway.post("/generate", prompt="a strange one", max_tokens=9)
             assert reply.status_code == 500
-            assert reply.json()["error"]["code"] == "numerical_error"
+            assert reply.json()["error"]["code"] == "sequence_failed"
+            assert "the logits are not numbers" in reply.json()["error"]["message"]
 
         assert await gateway.text(prompt="an ordinary one", max_tokens=9)
         (member,) = gateway.server.gateway.pool

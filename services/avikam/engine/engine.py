@@ -294,7 +294,7 @@ class TorchEngine:
             if self._live.get(sequence.spec.request_id) is not sequence:
                 continue
             if chosen is None:
-                self._finish(sequence, FinishReason.ERROR, "the model's logits are not numbers")
+                self._finish(sequence, FinishReason.ERROR, sequence.dead_end)
             elif sequence.append(chosen, now) is not None:
                 self._reuse.keep_turn(sequence)
                 self._forget(sequence)

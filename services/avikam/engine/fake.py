@@ -359,7 +359,7 @@ class FakeEngine:
             case FaultKind.GARBLE | FaultKind.REPEAT:
                 self._misnumber(sequence, fault.kind)
             case FaultKind.NAN:
-                self._finish(sequence, FinishReason.ERROR, error="numerical_error")
+                self._finish(sequence, FinishReason.ERROR, error="the logits are not numbers")
             case _:
                 error = INJECTED + fault.kind.value
                 self._finish(sequence, FinishReason.ERROR, _ABANDONED, error)

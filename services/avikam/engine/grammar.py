@@ -1,14 +1,16 @@
 """Answers that must match a JSON schema or a regular expression: masks from llguidance.
 
-A grammar is compiled once per text, before the sequence is queued, within the library's own
-limits on size and fuel; each sequence then walks a copy of the compiled matcher.
+A grammar is compiled once per text, before the sequence is queued; each sequence then walks a copy
+of the compiled matcher. Both have their limits: compiling by the library's fuel, a walk by the time
+that its masks take in the engine's thread, where all sequences wait for them.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import llguidance
@@ -20,38 +22,71 @@ from avikam.model.tokenizer import Tokenizer
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.sampling import SamplingParams
 
+Clock = Callable[[], float]
+
 _KEPT = 64  # compiled grammars
+# An enumeration of 64 KiB needs half of the first; a mask ends after some 40 ms at the latest.
+_LIMITS = llguidance.LLParserLimits(
+    initial_lexer_fuel=200_000, step_lexer_fuel=50_000, verbose_errors=False
+)
+# What a walk's masks may take: usual ones need a twentieth of it.
+_SECONDS, _SECONDS_PER_TOKEN = 0.1, 0.002
 
 
 class Grammar:
-    """One sequence's walk through a grammar."""
+    """One sequence's walk through a grammar.
 
-    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int) -> None:
+    ``clock`` tells seconds of computing; :attr:`problem` says why a walk cannot go on.
+    """
+
+    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int, clock: Clock) -> None:
         self._matcher = matcher
         self._words = np.zeros((vocab_size + 31) // 32, dtype=np.int32)
         self._vocab_size = vocab_size
+        self._clock = clock
+        self._left = _SECONDS
+        self.problem = ""
 
     def allowed(self) -> Tensor:
-        """Which tokens may come next: bool [vocab]. End of text is among them when it may end."""
-        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        """Which tokens may come next: bool [vocab]. End of text is among them when it may end;
+        none are where there is a problem."""
+        if not self.problem:
+            self._compute()
+        if self.problem:
+            return torch.zeros(self._vocab_size, dtype=torch.bool)
         bits = np.unpackbits(self._words.view(np.uint8), bitorder="little")
         return torch.from_numpy(bits[: self._vocab_size].astype(bool))
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Walk on by tokens that were generated."""
         self._matcher.consume_tokens(list(tokens))
+        self._check()
 
     @property
     def complete(self) -> bool:
         """Whether nothing but the end may follow."""
-        return bool(self._matcher.is_stopped())
+        return not self.problem and bool(self._matcher.is_stopped())
+
+    def _compute(self) -> None:
+        before = self._clock()
+        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
+        self._left += _SECONDS_PER_TOKEN - (self._clock() - before)
+        self._check()
+        if self._left < 0 and not self.problem:
+            self.problem = "working out what may come next takes too long; send a simpler one"
+
+    def _check(self) -> None:
+        """A matcher in error allows the end of text: what it has read matches nothing."""
+        if self._matcher.is_error():
+            self.problem = _first_line(self._matcher.get_error())
 
 
 class GrammarCompiler:
     """Compiles what requests ask for and remembers the last few. Thread-safe."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, clock: Clock = time.thread_time) -> None:
         self._tokenizer = tokenizer
+        self._clock = clock
         self._lock = threading.Lock()
         self._compiled: OrderedDict[tuple[str, str], llguidance.LLMatcher] = OrderedDict()
 
@@ -62,18 +97,25 @@ class GrammarCompiler:
         """
         for kind, text in (("json_schema", params.json_schema), ("regex", params.regex)):
             if text is not None:
-                matcher = self._matcher(kind, text)
-                return Grammar(matcher.deep_copy(), self._tokenizer.vocab_size)
+                return self._walk(self._matcher(kind, text))
         return None
+
+    def _walk(self, matcher: llguidance.LLMatcher) -> Grammar:
+        return Grammar(matcher.deep_copy(), self._tokenizer.vocab_size, self._clock)
 
     def _matcher(self, kind: str, text: str) -> llguidance.LLMatcher:
         with self._lock:
             if (kind, text) in self._compiled:
                 self._compiled.move_to_end((kind, text))
                 return self._compiled[kind, text]
-        matcher = llguidance.LLMatcher(self._vocabulary, _source(kind, text), log_level=0)
+        matcher = llguidance.LLMatcher(
+            self._vocabulary, _source(kind, text), log_level=0, limits=_LIMITS
+        )
         if matcher.is_error():
-            raise _refusal(kind, matcher.get_error())
+            raise _refusal(kind, _first_line(matcher.get_error()))
+        first = self._walk(matcher)
+        if not first.allowed().any():
+            raise _refusal(kind, first.problem)
         with self._lock:
             self._compiled[kind, text] = matcher
             while len(self._compiled) > _KEPT:
@@ -116,5 +158,9 @@ def _source(kind: str, text: str) -> str:
         raise invalid(f"json_schema is not a JSON schema: {error}", "response_format") from error
 
 
-def _refusal(kind: str, error: str) -> ApiError:
-    return invalid(f"{kind} cannot be used: {error.splitlines()[0][:300]}", "response_format")
+def _refusal(kind: str, problem: str) -> ApiError:
+    return invalid(f"{kind} cannot be used: {problem}", "response_format")
+
+
+def _first_line(error: str) -> str:
+    return (error.splitlines() or [""])[0][:300]

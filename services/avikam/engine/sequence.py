@@ -127,6 +127,14 @@ class Sequence:
         """Whether its prefix is still on its way."""
         return self.prefetch is not None and not self.prefetch.settled(now)
 
+    @property
+    def dead_end(self) -> str:
+        """Why no token could be chosen for it."""
+        if self._grammar is None:
+            return "the model's logits are not numbers"
+        problem = self._grammar.problem or "no token that it allows may come next"
+        return f"the answer cannot follow its grammar any further: {problem}"
+
     def start(self, slot: int, now: float) -> None:
         self.slot = slot
         self._started_at = now

@@ -274,6 +274,6 @@ def _check_end(frame: worker_pb2.SequenceFrame) -> None:
             # Not by us: the worker stops and hands over.
             raise AttemptError(Kind.LOST, "cancelled by the worker")
         case pb.FINISH_REASON_ERROR:
-            raise row_failed()
+            raise row_failed(frame.finish.error)
         case pb.FINISH_REASON_DEADLINE:
             raise deadline_exceeded()

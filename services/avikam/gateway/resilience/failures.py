@@ -97,13 +97,13 @@ def deadline_exceeded() -> ApiError:
     )
 
 
-_ROW_FAILED = "numerical_error"
+_ROW_FAILED = "sequence_failed"
 _QUARANTINED = "request_quarantined"
 
 
-def row_failed() -> ApiError:
-    """500: this sequence alone could not be computed."""
-    return ApiError(500, "The model produced no usable numbers for this request.", _ROW_FAILED)
+def row_failed(reason: str) -> ApiError:
+    """500: this sequence alone could not be computed; ``reason`` is the engine's."""
+    return ApiError(500, f"This request could not be computed: {reason}.", _ROW_FAILED)
 
 
 def request_quarantined() -> ApiError:
