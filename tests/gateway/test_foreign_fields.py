@@ -64,10 +64,12 @@ async def test_what_asks_for_nothing_is_accepted(
 
 
 REFUSED: dict[str, Any] = {
+    "adapter_id": "pirate",
     "allowed_token_ids": [1],
     "bad_words": ["x"],
     "chat_template": "{{ x }}",
     "chat_template_kwargs": {},
+    "do_sample": False,
     "documents": [{"text": "x"}],
     "ebnf": "root ::= 'a'",
     "grammar": "root ::= 'a'",
@@ -76,9 +78,13 @@ REFUSED: dict[str, Any] = {
     "guided_regex": "a+",
     "include_stop_str_in_output": True,
     "json_schema": {},
+    "language": "fr",
     "logits_processors": ["x"],
     "logprob_token_ids": [1],
+    "lora": [{"id": 0, "scale": 1.0}],
     "lora_path": "x",
+    "max_output_tokens": 0,
+    "min_new_tokens": 3,
     "n": 9,
     "n_predict": 5,
     "options": {"num_ctx": 4},
@@ -95,6 +101,7 @@ REFUSED: dict[str, Any] = {
     "typical_p": 0.5,
     "use_beam_search": True,
     "vllm_xargs": {"a": 1},
+    "watermark": True,
 }
 
 
@@ -119,7 +126,9 @@ OF_CHAT: dict[str, Any] = {
     "echo": True,
     "functions": [{"name": "f"}],
     "modalities": ["audio"],
+    "prompt": "Bonjour",
     "reasoning_effort": "high",
+    "stop_sequences": ["a"],
     "tool_choice": "required",
     "tools": [{"type": "function"}],
 }
@@ -132,6 +141,61 @@ async def test_nor_is_one_of_chat(gateway: RunningGateway, name: str) -> None:
     assert reply.status_code == 400
     error = reply.json()["error"]
     assert (error["code"], error["param"]) == ("unsupported", name)
+
+
+OF_COMPLETIONS: dict[str, Any] = {
+    "functions": [{"name": "f"}],
+    "messages": MESSAGES,
+    "stop_sequences": ["a"],
+    "suffix": "a",
+    "tool_choice": "required",
+    "tools": [{"type": "function"}],
+    "top_logprobs": 2,
+}
+
+
+@pytest.mark.parametrize("name", OF_COMPLETIONS)
+async def test_nor_is_one_of_completions(gateway: RunningGateway, name: str) -> None:
+    reply = await gateway.post("/v1/completions", prompt="a", **{name: OF_COMPLETIONS[name]})
+
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == ("unsupported", name)
+
+
+LENGTHS = {
+    "/generate": ({"prompt": "a"}, ("max_tokens", "max_new_tokens", "max_completion_tokens")),
+    "/v1/completions": ({"prompt": "a"}, ("max_tokens", "max_completion_tokens")),
+    "/v1/chat/completions": ({"messages": MESSAGES}, ("max_tokens", "max_completion_tokens")),
+    "/v1/responses": ({"input": "a"}, ("max_tokens", "max_output_tokens")),
+}
+LENGTH_CASES = [(path, name) for path, (_, names) in LENGTHS.items() for name in names]
+
+
+@pytest.mark.parametrize(("path", "name"), LENGTH_CASES)
+async def test_every_name_of_the_length_works_and_is_told_as_it_was_sent(
+    gateway: RunningGateway, path: str, name: str
+) -> None:
+    body = LENGTHS[path][0]
+
+    usage = (await gateway.post(path, **body, **{name: 3})).json()["usage"]
+    refused = await gateway.post(path, **body, **{name: 0})
+
+    assert usage.get("completion_tokens", usage.get("output_tokens")) == 3
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, name)
+    assert error["message"].startswith(f"{name} is 0")
+
+
+@pytest.mark.parametrize("path", LENGTHS)
+async def test_two_lengths_that_differ_are_refused(gateway: RunningGateway, path: str) -> None:
+    body, (first, *_, last) = LENGTHS[path]
+
+    refused = await gateway.post(path, **body, **{first: 3, last: 4})
+    alike = await gateway.post(path, **body, **{first: 3, last: 3})
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, first)
+    assert alike.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
@@ -161,6 +225,7 @@ async def test_sampling_fields_of_our_own_work_on_every_route(
         ({"parameters": {"num_beams": 2}}, "num_beams"),
         ({"parameters": {"typical_p": 0.9}}, "typical_p"),
         ({"parameters": {"watermark": True}}, "watermark"),
+        ({"stream": True, "parameters": {"decoder_input_details": True}}, "decoder_input_details"),
     ],
 )
 @pytest.mark.parametrize("path", ["/generate", "/generate_stream", "/"])

@@ -71,6 +71,19 @@ async def test_details_tell_the_seed_that_was_drawn(gateway: RunningGateway) -> 
     assert len(details["token_ids"]) == 20
 
 
+async def test_a_stream_ends_with_the_details_and_the_prompts_logprobs(
+    gateway: RunningGateway,
+) -> None:
+    asked = {"prompt": "Bonjour", "max_tokens": 5, "details": True, "prompt_logprobs": 1}
+
+    whole = (await gateway.post("/generate", **asked, seed=7)).json()
+    stream = await gateway.stream("/generate", **asked, seed=7)
+
+    (ending,) = [event for event in stream.events if event.get("finish_reason")]
+    assert ending["details"] == whole["details"]
+    assert ending["prompt_logprobs"] == whole["prompt_logprobs"] != []
+
+
 async def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(gateway: RunningGateway) -> None:
     whole = await gateway.text(prompt="Bonjour", max_tokens=60, seed=1)
     stop = whole[20:26]

@@ -34,8 +34,11 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "echo": (False,),
     "function_call": ("none", "auto"),
     "functions": ([],),
+    "max_output_tokens": (),
     "modalities": (["text"],),
+    "prompt": (),
     "reasoning_effort": ("none", "minimal"),
+    "stop_sequences": ([],),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "verbosity": ("medium",),
@@ -65,15 +68,17 @@ class ChatBody(OpenAIFields):
         self.check_stream_options()
         return GenerationRequest(
             prompts=[chat_prompt(turns(self.messages))],
-            sampling=sampling(self._all_given(), {"logprobs": "top_logprobs"}),
+            sampling=sampling(
+                self._all_given(),
+                {"logprobs": "top_logprobs"},
+                self.length("max_completion_tokens"),
+            ),
             model=self.model or "",
             n=1 if self.n is None else self.n,
         )
 
     def _all_given(self) -> dict[str, Any]:
         given = self.given()
-        if self.max_completion_tokens is not None:
-            given["max_tokens"] = self.max_completion_tokens
         if self.logprobs:
             given["logprobs"] = self.top_logprobs or 0
         elif self.top_logprobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,15 @@ _DEFAULT_MAX_TOKENS = 16
 _REFUSED: dict[str, tuple[Any, ...]] = {
     **FOREIGN,
     "add_special_tokens": (True,),
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "max_output_tokens": (),
+    "messages": ([],),
+    "stop_sequences": ([],),
     "suffix": ("",),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
 }
 
 
@@ -41,6 +49,7 @@ class CompletionBody(OpenAIFields):
     best_of: int | None = None
     echo: bool | None = None
     logprobs: int | None = None
+    max_completion_tokens: int | None = None
     response_format: ResponseFormat | None = None
 
     @classmethod
@@ -58,7 +67,7 @@ class CompletionBody(OpenAIFields):
             raise invalid("best_of must equal n; there is no ranking", "best_of", "unsupported")
         return GenerationRequest(
             prompts=prompts(self.prompt),
-            sampling=sampling(self._all_given()),
+            sampling=sampling(self._all_given(), length=self._length()),
             model=self.model or "",
             n=n,
         )
@@ -66,13 +75,15 @@ class CompletionBody(OpenAIFields):
     @property
     def echo_only(self) -> bool:
         """Whether nothing but the prompt is wanted. A worker generates at least one token."""
-        return bool(self.echo) and self.max_tokens == 0
+        return bool(self.echo) and 0 in self.length("max_completion_tokens").values()
+
+    def _length(self) -> Mapping[str, int]:
+        if self.echo_only:
+            return {"max_tokens": 1}
+        return self.length("max_completion_tokens") or {"max_tokens": _DEFAULT_MAX_TOKENS}
 
     def _all_given(self) -> dict[str, Any]:
         given = self.given()
-        given.setdefault("max_tokens", _DEFAULT_MAX_TOKENS)
-        if self.echo_only:
-            given["max_tokens"] = 1
         if self.logprobs is not None:
             given["logprobs"] = self.logprobs
             if self.echo:

@@ -93,6 +93,16 @@ class SamplingFields(StrictBody):
             )
         return values
 
+    def length(self, *others: str) -> Mapping[str, int]:
+        """The most tokens to generate, by the names that the client used for it: ``max_tokens``
+        or ``others``. Raises a 400 when they say different things."""
+        named = ((name, getattr(self, name)) for name in ("max_tokens", *others))
+        given = {name: value for name, value in named if value is not None}
+        if len(set(given.values())) > 1:
+            names = " and ".join(given)
+            raise invalid(f"{names} are given with different values", next(iter(given)))
+        return given
+
 
 _GIVEN = frozenset(
     name
@@ -101,13 +111,22 @@ _GIVEN = frozenset(
 )
 
 
-def sampling(given: Mapping[str, Any], names: Mapping[str, str] | None = None) -> pb.SamplingParams:
-    """Checked fields as a message. ``names`` says how the client spells what we spell otherwise."""
+def sampling(
+    given: Mapping[str, Any],
+    names: Mapping[str, str] | None = None,
+    length: Mapping[str, int] | None = None,
+) -> pb.SamplingParams:
+    """Checked fields as a message. ``names`` says how the client spells what we spell otherwise,
+    ``length`` is :meth:`SamplingFields.length`."""
+    names = dict(names or {})
+    for name, value in (length or {}).items():
+        given = {**given, "max_tokens": value}
+        names["max_tokens"] = name
     try:
         return checked_sampling(given)
     except ApiError as error:
         ours = error.param or ""
-        if names and ours in names:
+        if ours in names:
             error.message = error.message.replace(ours, names[ours])
             error.param = names[ours]
         raise

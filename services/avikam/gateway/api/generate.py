@@ -50,7 +50,9 @@ class GenerateBody(SamplingFields):
             raise invalid("prompt is required", "prompt", "missing_required_parameter")
         return GenerationRequest(
             prompts=prompts(self.prompt),
-            sampling=sampling(self._all_given()),
+            sampling=sampling(
+                self._all_given(), length=self.length("max_new_tokens", "max_completion_tokens")
+            ),
             model=self.model or "",
             n=1 if self.n is None else self.n,
             language=self.language or "",
@@ -58,14 +60,6 @@ class GenerateBody(SamplingFields):
 
     def _all_given(self) -> dict[str, Any]:
         given = self.given()
-        lengths = {
-            getattr(self, name)
-            for name in ("max_tokens", "max_new_tokens", "max_completion_tokens")
-        } - {None}
-        if len(lengths) > 1:
-            raise invalid("max_tokens is given twice with different values", "max_tokens")
-        if lengths:
-            given["max_tokens"] = lengths.pop()
         for name in ("logprobs", "prompt_logprobs", "regex"):
             if (value := getattr(self, name)) is not None:
                 given[name] = value
@@ -126,8 +120,9 @@ class GenerateDialect:
         event += b',"text":' + orjson.dumps(frame.text)
         if frame.logprobs:
             event += b',"logprobs":' + orjson.dumps([logprob(entry) for entry in frame.logprobs])
-        reason = accounts.finish_reason(journal)
-        return event + b',"finish_reason":' + orjson.dumps(reason) + b"}\n\n"
+        if journal.finish is None:
+            return event + b',"finish_reason":null}\n\n'
+        return event + b"," + orjson.dumps(self._ending(journal))[1:] + b"\n\n"
 
     def closing(self, generation: Generation, elapsed: float) -> bytes:
         """Usage and timings of everything, then the end mark."""
@@ -151,9 +146,14 @@ class GenerateDialect:
 
     def _answer(self, journal: Journal) -> dict[str, Any]:
         """What is said of one answer besides its text."""
-        answer: dict[str, Any] = {"finish_reason": accounts.finish_reason(journal)}
+        answer = self._ending(journal)
         if journal.logprobs:
             answer["logprobs"] = [logprob(entry) for entry in journal.logprobs]
+        return answer
+
+    def _ending(self, journal: Journal) -> dict[str, Any]:
+        """What is known of an answer, streamed or not, once it has ended."""
+        answer: dict[str, Any] = {"finish_reason": accounts.finish_reason(journal)}
         if journal.finish is not None and journal.finish.prompt_logprobs:
             answer["prompt_logprobs"] = [logprob(e) for e in journal.finish.prompt_logprobs]
         if self._details:

@@ -33,6 +33,8 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     **FOREIGN,
     "container": (),
     "logprobs": (False, 0),
+    "max_completion_tokens": (),
+    "max_output_tokens": (),
     "mcp_servers": ([],),
     "n": (1,),
     "output_config": ({},),

@@ -33,6 +33,7 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "conversation": (),
     "include": ([],),
     "logprobs": (False, 0),
+    "max_completion_tokens": (),
     "max_tool_calls": (),
     "messages": (),
     "n": (1,),
@@ -40,13 +41,14 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "prompt": (),
     "reasoning": ({}, {"effort": "none"}),
     "response_format": ({"type": "text"},),
+    "stop_sequences": ([],),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
 _REFUSED_OF_TEXT: dict[str, tuple[Any, ...]] = {"verbosity": ("medium",)}
-_NAMES = {"max_tokens": "max_output_tokens", "json_schema": "text.format"}
+_NAMES = {"json_schema": "text.format"}
 
 Input = Annotated[
     Any,
@@ -81,15 +83,13 @@ class ResponsesBody(SamplingFields):
     def request(self) -> GenerationRequest:
         """The request, checked."""
         given = self.given()
-        if self.max_output_tokens is not None:
-            given["max_tokens"] = self.max_output_tokens
         schema = _schema(self.text_format)
         if schema is not None:
             given["json_schema"] = json_text(schema, "text.format")
         system = [("system", self.instructions)] if self.instructions else []
         return GenerationRequest(
             prompts=[chat_prompt([*system, *_turns(self.input)])],
-            sampling=sampling(given, _NAMES),
+            sampling=sampling(given, _NAMES, self.length("max_output_tokens")),
             model=self.model or "",
         )
 

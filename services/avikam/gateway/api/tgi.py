@@ -111,6 +111,12 @@ class TgiBody(StrictBody):
         """The request, checked. Streams and details tell every token's logprob."""
         parameters = self.parameters or Parameters()
         given = parameters.given()
+        if stream and parameters.decoder_input_details:
+            raise invalid(
+                "decoder_input_details is not told in a stream; leave it out, or do not stream",
+                "decoder_input_details",
+                "unsupported",
+            )
         if stream or parameters.details or parameters.top_n_tokens:
             given["logprobs"] = parameters.top_n_tokens or 0
         return GenerationRequest(
