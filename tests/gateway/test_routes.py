@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import orjson
 import pytest
 
 from avikam.gateway.access.key_file import write_keys
 from avikam.gateway.access.keys import Key, digest, new_secret
+from avikam.gateway.api import generate
 from avikam.v1 import inference_pb2
 from tests.gateway.doors import door
 from tests.gateway.harness import PROTOBUF, RunningGateway, serving
@@ -43,6 +46,44 @@ async def test_a_post_is_answered(gateway: RunningGateway, path: str) -> None:
 
     assert reply.status_code == 200, reply.text
     assert reply.headers["x-request-id"]
+
+
+GENERATING = [path for path in POSTS if "token" not in path and path != "/generate_stream"]
+
+
+@pytest.mark.parametrize("path", GENERATING)
+async def test_every_whole_answer_tells_its_phases(gateway: RunningGateway, path: str) -> None:
+    reply = await gateway.client.post(path, json=POSTS[path])
+
+    for phase in ("queue", "prefill", "decode", "total", "gateway"):
+        assert f"{phase};dur=" in reply.headers["server-timing"]
+
+
+async def test_so_does_one_in_protobuf(gateway: RunningGateway) -> None:
+    reply = await gateway.client.post(
+        "/generate", json=POSTS["/generate"], headers={"accept": PROTOBUF}
+    )
+
+    assert reply.headers["content-type"] == PROTOBUF
+    assert "prefill;dur=" in reply.headers["server-timing"]
+
+
+async def test_a_large_answer_is_not_written_on_the_loops_thread(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    dumps = orjson.dumps
+
+    def watched(reply: Any) -> bytes:
+        threads.append(threading.get_ident())
+        return dumps(reply)
+
+    monkeypatch.setattr(generate.orjson, "dumps", watched)
+    asked = {"prompt": ["Bonjour"] * 4, "max_tokens": 500, "logprobs": 5}
+    reply = await gateway.client.post("/generate", json=asked)
+
+    assert len(reply.content) > 64 * 1024
+    assert threads[-1] != threading.get_ident()
 
 
 @pytest.mark.parametrize("path", GETS)

@@ -114,10 +114,12 @@ class Client(_Rest):
                 yield from reader.feed(chunk)
         reader.close()
 
-    def tokenize(self, prompt: Prompt, *, add_special_tokens: bool = True) -> list[int]:
+    def tokenize(
+        self, prompt: Prompt, *, model: str = "", add_special_tokens: bool = True
+    ) -> list[int]:
         """Ids of a prompt."""
         message = inference_pb2.TextTokenizeRequest(
-            prompt=prompt_message(prompt), add_special_tokens=add_special_tokens
+            prompt=prompt_message(prompt), model=model, add_special_tokens=add_special_tokens
         )
         response = self._ask(self._post("/tokenize", message))
         return list(_read(inference_pb2.TextTokenizeResponse, response).token_ids)
@@ -208,10 +210,12 @@ class AsyncClient(_Rest):
                         yield piece
         reader.close()
 
-    async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool = True) -> list[int]:
+    async def tokenize(
+        self, prompt: Prompt, *, model: str = "", add_special_tokens: bool = True
+    ) -> list[int]:
         """Ids of a prompt."""
         message = inference_pb2.TextTokenizeRequest(
-            prompt=prompt_message(prompt), add_special_tokens=add_special_tokens
+            prompt=prompt_message(prompt), model=model, add_special_tokens=add_special_tokens
         )
         response = await self._ask(self._post("/tokenize", message))
         return list(_read(inference_pb2.TextTokenizeResponse, response).token_ids)

@@ -122,10 +122,12 @@ class GrpcClient(_Rpc):
             call.cancel()
         reader.close()
 
-    def tokenize(self, prompt: Prompt, *, add_special_tokens: bool = True) -> list[int]:
+    def tokenize(
+        self, prompt: Prompt, *, model: str = "", add_special_tokens: bool = True
+    ) -> list[int]:
         """Ids of a prompt."""
         message = inference_pb2.TextTokenizeRequest(
-            prompt=prompt_message(prompt), add_special_tokens=add_special_tokens
+            prompt=prompt_message(prompt), model=model, add_special_tokens=add_special_tokens
         )
         return list(self._call(self._stub.Tokenize, message).token_ids)
 
@@ -216,10 +218,12 @@ class AsyncGrpcClient(_Rpc):
             call.cancel()
         reader.close()
 
-    async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool = True) -> list[int]:
+    async def tokenize(
+        self, prompt: Prompt, *, model: str = "", add_special_tokens: bool = True
+    ) -> list[int]:
         """Ids of a prompt."""
         message = inference_pb2.TextTokenizeRequest(
-            prompt=prompt_message(prompt), add_special_tokens=add_special_tokens
+            prompt=prompt_message(prompt), model=model, add_special_tokens=add_special_tokens
         )
         return list((await self._call(self._stub.Tokenize, message)).token_ids)
 

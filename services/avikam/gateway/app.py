@@ -128,7 +128,7 @@ class Gateway:
         self.handler = MeteredHandler(
             Handler(catalog, runner, self.breaker, self.budget, rng, settings.batch_concurrency)
         )
-        self.tokenizing = Tokenizing(self.pool)
+        self.tokenizing = Tokenizing(self.pool, catalog)
         self.catalog = catalog
         self.answers = _answers(settings, self.redis, clock)
         self.door = Door(self.handler, self.answers, settings, clock)

@@ -82,12 +82,14 @@ class StreamError(_message.Message):
     def __init__(self, message: _Optional[str] = ..., type: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
 
 class TextTokenizeRequest(_message.Message):
-    __slots__ = ("prompt", "add_special_tokens")
+    __slots__ = ("prompt", "add_special_tokens", "model")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     ADD_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     prompt: _generation_pb2.Prompt
     add_special_tokens: bool
-    def __init__(self, prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., add_special_tokens: _Optional[bool] = ...) -> None: ...
+    model: str
+    def __init__(self, prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., add_special_tokens: _Optional[bool] = ..., model: _Optional[str] = ...) -> None: ...
 
 class TextTokenizeResponse(_message.Message):
     __slots__ = ("token_ids", "pieces", "max_model_len")

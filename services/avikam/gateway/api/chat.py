@@ -103,13 +103,11 @@ class ChatDialect:
     def whole(self, generation: Generation, elapsed: float) -> Whole:
         """The reply."""
         journals = generation.journals
-        timings = accounts.timings(journals, elapsed)
         reply = self._head(generation, "chat.completion")
         reply["choices"] = [self._choice(journal) for journal in journals]
-        reply |= {"usage": accounts.usage(journals), "timings": timings}
-        return Whole(
-            orjson.dumps(reply), headers={"server-timing": accounts.server_timing(timings)}
-        )
+        reply["usage"] = accounts.usage(journals)
+        reply["timings"] = accounts.timings(journals, elapsed)
+        return Whole(orjson.dumps(reply))
 
     def opening(self, generation: Generation) -> bytes:
         """The role, once per choice."""

@@ -118,13 +118,11 @@ class CompletionDialect:
     def whole(self, generation: Generation, elapsed: float) -> Whole:
         """The reply."""
         journals = generation.journals
-        timings = accounts.timings(journals, elapsed)
         reply = self._head(generation)
         reply["choices"] = [self._choice(generation, journal) for journal in journals]
-        reply |= {"usage": self._usage(journals), "timings": timings}
-        return Whole(
-            orjson.dumps(reply), headers={"server-timing": accounts.server_timing(timings)}
-        )
+        reply["usage"] = self._usage(journals)
+        reply["timings"] = accounts.timings(journals, elapsed)
+        return Whole(orjson.dumps(reply))
 
     def opening(self, generation: Generation) -> bytes:
         """Nothing: text comes with the first piece."""

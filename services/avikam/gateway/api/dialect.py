@@ -5,7 +5,7 @@ A dialect is made for one request; the journals tell it what has been generated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from avikam.gateway.generation import Generation
@@ -19,7 +19,6 @@ class Whole:
 
     body: bytes
     media_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Dialect(Protocol):

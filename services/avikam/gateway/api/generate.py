@@ -87,7 +87,6 @@ class GenerateDialect:
     def whole(self, generation: Generation, elapsed: float) -> Whole:
         """The reply; one answer is flat, several are ``choices``."""
         journals = generation.journals
-        timings = accounts.timings(journals, elapsed)
         reply = self._head(generation)
         if len(journals) == 1:
             text = journals[0].whole_text
@@ -103,9 +102,9 @@ class GenerateDialect:
                 }
                 for index, journal in enumerate(journals)
             ]
-        reply |= {"usage": accounts.usage(journals), "timings": timings}
-        headers = {"server-timing": accounts.server_timing(timings)}
-        return Whole(orjson.dumps(reply), headers=headers)
+        reply["usage"] = accounts.usage(journals)
+        reply["timings"] = accounts.timings(journals, elapsed)
+        return Whole(orjson.dumps(reply))
 
     def opening(self, generation: Generation) -> bytes:
         """Nothing before the first text."""

@@ -11,6 +11,7 @@ from avikam.gateway.api.messages import Conversation, MessagesBody, MessagesDial
 from avikam.gateway.http.call import call_of
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.requests import check_prompt
+from avikam.v1 import generation_pb2 as pb
 
 
 class MessagesRoutes:
@@ -35,8 +36,14 @@ class MessagesRoutes:
     async def count_tokens(self, request: Request) -> Response:
         """Count the tokens of a conversation."""
         data = await self._door.read_object(request)
-        Conversation.check(data)
-        prompt = validate(Conversation, data).prompt()
-        check_prompt(prompt)
-        counted = await self._tokenizing.tokenize(prompt, add_special_tokens=True)
+
+        def understood() -> tuple[pb.Prompt, str]:
+            Conversation.check(data)
+            body = validate(Conversation, data)
+            prompt = body.prompt()
+            check_prompt(prompt)
+            return prompt, body.model or ""
+
+        prompt, model = await self._door.convert(request, understood)
+        counted = await self._tokenizing.tokenize(prompt, add_special_tokens=True, model=model)
         return JSONResponse({"input_tokens": len(counted.token_ids)})

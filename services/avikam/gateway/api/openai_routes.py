@@ -65,14 +65,15 @@ class OpenAIRoutes:
 
     async def _echoes(self, asked: GenerationRequest) -> list[Echo]:
         check_request(asked)
-        return list(await asyncio.gather(*(self._echo(prompt) for prompt in asked.prompts)))
+        echoes = (self._echo(prompt, asked.model) for prompt in asked.prompts)
+        return list(await asyncio.gather(*echoes))
 
-    async def _echo(self, prompt: pb.Prompt) -> Echo:
+    async def _echo(self, prompt: pb.Prompt, model: str) -> Echo:
         """The prompt's text. A text prompt's first token is its frame, which has no text."""
         if prompt.HasField("text"):
             return Echo(prompt.text, "")
         ids = prompt.tokens.ids
         whole, first = await asyncio.gather(
-            self._tokenizing.detokenize(ids), self._tokenizing.detokenize(ids[:1])
+            self._tokenizing.detokenize(ids, model), self._tokenizing.detokenize(ids[:1], model)
         )
         return Echo(whole, first)

@@ -6,22 +6,28 @@ ends with its dialect's error event. The client's leaving cancels everything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Dialect
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
+from avikam.gateway.http.beside import beside
 from avikam.gateway.http.call import call_of
 from avikam.gateway.http.disconnect import CancelledWithClient, ClientGoneError
 from avikam.gateway.http.errors import internal_error, log_failure
 from avikam.gateway.http.pinger import Pinger
 from avikam.gateway.limits.metering import MeteredHandler
+from avikam.gateway.resilience.journal import Journal
 from avikam.protocol.errors import ApiError
 
+# Bytes of a reply that a token takes, and each alternative that is told with it, about.
+_TOKEN_BYTES = 8
+_ALTERNATIVE_BYTES = 64
 # A stream that has been silent for this long says that it lives.
 _IDLE_SECONDS = 15.0
 
@@ -59,10 +65,13 @@ class GenerationReply(Response):
         return True
 
     async def _send_whole(self, send: Send) -> None:
-        await self._handler.collect(self._generation)
-        whole = self._dialect.whole(self._generation, self._elapsed())
-        headers = [(name.encode(), value.encode()) for name, value in whole.headers.items()]
-        headers += [
+        generation, dialect = self._generation, self._dialect
+        journals = await self._handler.collect(generation)
+        elapsed = self._elapsed()
+        whole = await beside(_size(journals), lambda: dialect.whole(generation, elapsed))
+        timing = accounts.server_timing(accounts.timings(journals, elapsed))
+        headers = [
+            (b"server-timing", timing.encode()),
             (b"content-type", whole.media_type.encode()),
             (b"content-length", b"%d" % len(whole.body)),
         ]
@@ -120,3 +129,15 @@ class GenerationReply(Response):
 
     def _elapsed(self) -> float:
         return self._clock() - self._started
+
+
+def _size(journals: Sequence[Journal]) -> int:
+    """Bytes that a whole reply will have, about."""
+    size = 0
+    for journal in journals:
+        size += _TOKEN_BYTES * len(journal.tokens)
+        told = journal.finish.prompt_logprobs if journal.finish is not None else ()
+        for entries in (journal.logprobs, told):
+            if entries:
+                size += _ALTERNATIVE_BYTES * len(entries) * (1 + len(entries[-1].top))
+    return size

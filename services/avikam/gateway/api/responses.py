@@ -139,9 +139,7 @@ class ResponsesDialect:
 
     def whole(self, generation: Generation, elapsed: float) -> Whole:
         """The response."""
-        timings = accounts.timings(generation.journals, elapsed)
-        headers = {"server-timing": accounts.server_timing(timings)}
-        return Whole(orjson.dumps(self._response(generation)), headers=headers)
+        return Whole(orjson.dumps(self._response(generation)))
 
     def opening(self, generation: Generation) -> bytes:
         """A response in progress with one empty part."""

@@ -20,7 +20,7 @@ from avikam.gateway.api.protobuf import parse_message
 from avikam.gateway.http.body import PROTOBUF, BodyKind
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
-from avikam.protocol.errors import invalid
+from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.field_count import TOKENIZE
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import check_prompt
@@ -78,16 +78,20 @@ class TokenizerRoutes:
         """Ids of a text or a conversation."""
         kind, body = await self._door.read(request, protobuf=True)
         if kind is BodyKind.PROTOBUF:
-            return await self._tokenize_message(body)
-        return await self._tokenize_json(validate(TokenizeBody, parse_object(body)))
+            return await self._tokenize_message(request, body)
+        return await self._tokenize_json(request, body)
 
     async def detokenize(self, request: Request) -> Response:
         """Text of ids."""
-        body = validate(DetokenizeBody, await self._door.read_object(request))
-        if len(body.tokens) > LIMITS.tokenize_chars:
-            raise invalid(f"{len(body.tokens)} tokens, at most {LIMITS.tokenize_chars}", "tokens")
-        ids = [token_id(token, "tokens") for token in body.tokens]
-        text = await self._tokenizing.detokenize(ids) if ids else ""
+        data = await self._door.read_object(request)
+        body = await self._door.convert(request, lambda: _ids_to_write(data))
+        try:
+            text = await self._tokenizing.detokenize(body.tokens, body.model or "")
+        except ApiError as error:
+            if error.param == "token_ids":
+                error.message = error.message.replace("token_ids", "tokens")
+                error.param = "tokens"
+            raise
         return JSONResponse({"prompt": text, "content": text})
 
     async def tokenizer_info(self, request: Request) -> Response:
@@ -106,33 +110,57 @@ class TokenizerRoutes:
             }
         )
 
-    async def _tokenize_json(self, body: TokenizeBody) -> Response:
-        form = body.form()
-        prompt = body.as_prompt()
-        if prompt.HasField("text") and not prompt.text:
+    async def _tokenize_json(self, request: Request, data: bytes) -> Response:
+        body, prompt = await self._door.convert(request, lambda: _to_tokenize(data))
+        if prompt is None:
             reply = worker_pb2.TokenizeResponse()
         else:
-            check_prompt(prompt)
-            reply = await self._tokenizing.tokenize(prompt, body.framed(form))
-        if form == "inputs":
-            return JSONResponse(_tgi_tokens(body.inputs or "", reply))
-        return JSONResponse(
-            {
-                "count": len(reply.token_ids),
-                "max_model_len": reply.max_model_len,
-                "tokens": list(reply.token_ids),
-                "token_strs": list(reply.pieces) if body.return_token_strs else None,
-            }
-        )
+            framed, model = body.framed(body.form()), body.model or ""
+            reply = await self._tokenizing.tokenize(prompt, framed, model)
+        shown = _tgi_tokens if body.inputs is not None else _tokens
+        return await self._door.convert(request, lambda: JSONResponse(shown(body, reply)))
 
-    async def _tokenize_message(self, body: bytes) -> Response:
-        message = parse_message(inference_pb2.TextTokenizeRequest, body, TOKENIZE)
-        answer = await self._tokenizing.answer(message)
+    async def _tokenize_message(self, request: Request, body: bytes) -> Response:
+        def understood() -> inference_pb2.TextTokenizeRequest:
+            return parse_message(inference_pb2.TextTokenizeRequest, body, TOKENIZE)
+
+        answer = await self._tokenizing.answer(await self._door.convert(request, understood))
         return Response(answer.SerializeToString(), media_type=PROTOBUF)
 
 
-def _tgi_tokens(text: str, reply: worker_pb2.TokenizeResponse) -> list[dict[str, Any]]:
+def _to_tokenize(data: bytes) -> tuple[TokenizeBody, pb.Prompt | None]:
+    """What was asked, and the prompt, checked; None for an empty text, which has no tokens."""
+    body = validate(TokenizeBody, parse_object(data))
+    body.form()
+    prompt = body.as_prompt()
+    if prompt.HasField("text") and not prompt.text:
+        return body, None
+    check_prompt(prompt)
+    return body, prompt
+
+
+def _ids_to_write(data: dict[str, Any]) -> DetokenizeBody:
+    body = validate(DetokenizeBody, data)
+    if len(body.tokens) > LIMITS.tokenize_chars:
+        raise invalid(f"{len(body.tokens)} tokens, at most {LIMITS.tokenize_chars}", "tokens")
+    for token in body.tokens:
+        token_id(token, "tokens")
+    return body
+
+
+def _tokens(body: TokenizeBody, reply: worker_pb2.TokenizeResponse) -> dict[str, Any]:
+    """vLLM's object, with llama.cpp's ``tokens``."""
+    return {
+        "count": len(reply.token_ids),
+        "max_model_len": reply.max_model_len,
+        "tokens": list(reply.token_ids),
+        "token_strs": list(reply.pieces) if body.return_token_strs else None,
+    }
+
+
+def _tgi_tokens(body: TokenizeBody, reply: worker_pb2.TokenizeResponse) -> list[dict[str, Any]]:
     """TGI's list: each token's part of the text, in characters."""
+    text = body.inputs or ""
     return [
         {"id": identifier, "text": text[start:stop], "start": start, "stop": stop}
         for identifier, (start, stop) in zip(

@@ -34,8 +34,15 @@ class Catalog:
 
     async def resolve(self, name: str, deadline: float) -> tuple[str, str]:
         """Model id and adapter name (empty for none); 404 for a name nobody has."""
-        while not (models := self._pool.models):
+        while not self._pool.models:
             await self._first_worker(deadline)
+        return self.find(name)
+
+    def find(self, name: str) -> tuple[str, str]:
+        """The same among the workers that are ready now; 503 when there are none."""
+        models = self._pool.models
+        if not models:
+            raise no_worker_ready()
         if name in models:
             return name, ""
         if name in ALIASES:

@@ -1,4 +1,4 @@
-"""Tokenizer calls on some ready worker: all of them speak alike."""
+"""Tokenizer calls on some ready worker of a model: all of these speak alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from avikam.gateway.resilience.failures import AttemptError, diagnose, no_worker_ready
+from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.requests import check_known, check_prompt
 from avikam.protocol.wire import chat_prompt
@@ -28,17 +29,23 @@ class Marks:
 
 
 class Tokenizing:
-    """Tokenize and detokenize; a worker that fails is replaced once by another."""
+    """Tokenize and detokenize; a worker that fails is replaced once by another.
 
-    def __init__(self, pool: Pool) -> None:
+    ``model`` is a name as clients have it for models and adapters; 404 for one that nobody has.
+    """
+
+    def __init__(self, pool: Pool, catalog: Catalog) -> None:
         self._pool = pool
+        self._catalog = catalog
 
     async def tokenize(
-        self, prompt: pb.Prompt, add_special_tokens: bool
+        self, prompt: pb.Prompt, add_special_tokens: bool, model: str = ""
     ) -> worker_pb2.TokenizeResponse:
         """Ids and pieces of a prompt."""
         request = worker_pb2.TokenizeRequest(prompt=prompt, add_special_tokens=add_special_tokens)
-        reply: worker_pb2.TokenizeResponse = await self._call(lambda stub: stub.Tokenize, request)
+        reply: worker_pb2.TokenizeResponse = await self._call(
+            lambda stub: stub.Tokenize, request, model
+        )
         return reply
 
     async def answer(
@@ -48,16 +55,16 @@ class Tokenizing:
         check_known(message)
         check_prompt(message.prompt)
         framed = message.add_special_tokens if message.HasField("add_special_tokens") else True
-        reply = await self.tokenize(message.prompt, framed)
+        reply = await self.tokenize(message.prompt, framed, message.model)
         return inference_pb2.TextTokenizeResponse(
             token_ids=reply.token_ids, pieces=reply.pieces, max_model_len=reply.max_model_len
         )
 
-    async def detokenize(self, ids: Sequence[int]) -> str:
+    async def detokenize(self, ids: Sequence[int], model: str = "") -> str:
         """Text of ids."""
         request = worker_pb2.DetokenizeRequest(token_ids=ids)
         reply: worker_pb2.DetokenizeResponse = await self._call(
-            lambda stub: stub.Detokenize, request
+            lambda stub: stub.Detokenize, request, model
         )
         return reply.text
 
@@ -69,9 +76,13 @@ class Tokenizing:
         framed = await self.tokenize(chat_prompt([("user", ".")]), add_special_tokens=True)
         return Marks(begin=framed.pieces[0], end=framed.pieces[-2])
 
-    async def _call(self, method: Callable[[WorkerServiceStub], Any], request: Any) -> Any:
+    async def _call(
+        self, method: Callable[[WorkerServiceStub], Any], request: Any, model: str
+    ) -> Any:
+        base, _ = self._catalog.find(model)
+        fitting = [worker for worker in self._pool.ready if worker.model == base]
         last = no_worker_ready()
-        for worker in sorted(self._pool.ready, key=lambda worker: worker.sequences)[:2]:
+        for worker in sorted(fitting, key=lambda worker: worker.sequences)[:2]:
             try:
                 return await method(worker.stub)(request, timeout=_SECONDS)
             except grpc.aio.AioRpcError as error:
