@@ -116,14 +116,18 @@ class Machine:
         assert (stats.slots_used, stats.waiting, stats.load_tokens) == (0, 0, 0)
         assert self._engine._admission.tenants == 0
         assert all(not lease.users for lease in self._engine._adapters._loaded.values())
+        assert not self._engine._adapters._leaving
         assert all(answer.done.is_set() for _, answer in self._asked)
 
     def _check_adapters(self) -> None:
         users = Counter(id(s.adapter) for s in self._engine._live.values() if s.adapter is not None)
         store = self._engine._adapters
-        for lease in store._loaded.values():
-            assert lease.users == users[id(lease)]
-        assert sum(lease.applied.bytes for lease in store._loaded.values()) <= store._budget
+        held = [*store._loaded.values(), *store._leaving]
+        for lease in held:
+            assert lease.users == users.pop(id(lease), 0)
+        assert not users
+        assert all(lease.users for lease in store._leaving)
+        assert sum(lease.applied.bytes for lease in held) <= store._budget
 
     def _check_host(self) -> None:
         prefixes = self._engine._reuse._prefixes

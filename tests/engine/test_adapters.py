@@ -75,9 +75,57 @@ def test_the_least_recently_used_idle_adapter_leaves_first(build: BuildEngine, r
     ask(engine, PROMPT, adapter="a0", max_tokens=1).wait()
     engine.load_adapter("a2", "a2")
     assert {info.name for info in engine.stats().adapters} == {"a0", "a2"}
+
+
+def test_an_adapter_beyond_the_budget_is_refused_unread(
+    build: BuildEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = build(adapters=root).load_adapter("a0", "a0").bytes
     tiny = build(adapters=root, adapter_bytes=size - 1)
-    with pytest.raises(ApiError, match="the budget is"):
+    monkeypatch.setattr("avikam.model.lora._check_tensor", lambda *_: 1 / 0)
+    with pytest.raises(ApiError, match=f"it needs {size} bytes, the budget is {size - 1}"):
         tiny.load_adapter("a0", "a0")
+
+
+def test_a_refused_load_takes_nothing_away(
+    build: BuildEngine, root: Path, checkpoint: Path
+) -> None:
+    wide = factors(load_checkpoint(checkpoint).config, rank=12)
+    write_adapter(root / "wide", wide, rank=12)
+    size = build(adapters=root).load_adapter("a0", "a0").bytes
+    engine = build(adapters=root, adapter_bytes=4 * size)
+    for name in ("a0", "a1", "a2"):
+        engine.load_adapter(name, name)
+    lease = engine._adapters.acquire("a0")  # what a running sequence holds
+    also = engine._adapters.acquire("a1")
+    for name in ("a1", "new"):
+        with pytest.raises(ApiError) as refusal:
+            engine.load_adapter(name, "wide")
+        assert refusal.value.code == "adapters_busy"
+    assert {info.name for info in engine.stats().adapters} == {"a0", "a1", "a2"}
+    engine._adapters.release(also)
+    engine.load_adapter("a1", "wide")
+    assert {info.name for info in engine.stats().adapters} == {"a0", "a1"}
+    engine._adapters.release(lease)
+
+
+def test_what_was_unloaded_in_use_takes_memory_to_its_end(build: BuildEngine, root: Path) -> None:
+    size = build(adapters=root).load_adapter("a0", "a0").bytes
+    engine = build(adapters=root, adapter_bytes=size)
+    engine.load_adapter("a0", "a0")
+    lease = engine._adapters.acquire("a0")
+    engine.unload_adapter("a0")
+    with pytest.raises(ApiError, match="in use"):
+        engine.load_adapter("a1", "a1")
+    engine._adapters.release(lease)
+    engine.load_adapter("a1", "a1")
+
+
+def test_the_models_own_name_is_not_given_away(build: BuildEngine, root: Path) -> None:
+    engine = build(adapters=root)
+    with pytest.raises(ApiError, match="is the model itself") as refusal:
+        engine.load_adapter(engine.model.id, "a0")
+    assert refusal.value.param == "lora_name"
 
 
 def test_adapters_in_use_are_never_dropped(build: BuildEngine, root: Path) -> None:

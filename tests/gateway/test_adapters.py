@@ -94,3 +94,11 @@ async def test_a_load_needs_a_name_and_a_path(first: RunningWorker, body: dict[s
 
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] in ("lora_name", "lora_path")
+
+
+async def test_names_of_models_are_not_given_away(first: RunningWorker) -> None:
+    async with gateway_to(first) as gateway:
+        for name in (first.engine.model.id, "default"):
+            refused = await gateway.post("/v1/load_lora_adapter", lora_name=name, lora_path="poet")
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, "lora_name")
+            assert "already names a model" in refused.json()["error"]["message"]

@@ -24,7 +24,7 @@ Apply = Callable[[Adapter, Path], AppliedAdapter]
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AdapterLease:
     """One loaded adapter and the number of sequences that use it."""
 
@@ -49,6 +49,8 @@ class AdapterStore:
         self._apply = apply
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, AdapterLease] = OrderedDict()
+        # Replaced or unloaded while sequences use them: they take memory until those end.
+        self._leaving: list[AdapterLease] = []
 
     def infos(self) -> tuple[AdapterInfo, ...]:
         with self._lock:
@@ -60,23 +62,26 @@ class AdapterStore:
             raise invalid(
                 f"adapter name {name[:128]!r} must be letters, digits, '.', '_' or '-'", "lora_name"
             )
+        if name == self._config.name:
+            raise invalid(f"{name!r} is the model itself; choose another name", "lora_name")
         folder = self._folder(path)
         try:
-            adapter = read_adapter(folder, self._config)
+            adapter = read_adapter(folder, self._config, self._budget)
         except AdapterError as error:
             raise invalid(f"adapter {name!r}: {error}", "lora_path", "invalid_adapter") from error
         lease = AdapterLease(name, self._apply(adapter, folder))
         with self._lock:
-            self._loaded.pop(name, None)
-            self._make_room(lease.applied.bytes)
+            self._make_room(lease.applied.bytes, self._loaded.get(name))
+            self._forget(name)
             self._loaded[name] = lease
         return _info(lease)
 
     def unload(self, name: str) -> None:
         """Forget a name; sequences that use it finish with it."""
         with self._lock:
-            if self._loaded.pop(name, None) is None:
-                raise _unknown(name)
+            if name not in self._loaded:
+                raise _unknown(name, "lora_name")
+            self._forget(name)
 
     def acquire(self, name: str) -> AdapterLease:
         """The adapter for one more sequence; give it back with :meth:`release`."""
@@ -91,6 +96,8 @@ class AdapterStore:
     def release(self, lease: AdapterLease) -> None:
         with self._lock:
             lease.users -= 1
+            if not lease.users and lease in self._leaving:
+                self._leaving.remove(lease)
 
     def _folder(self, path: str) -> Path:
         if self._root is None:
@@ -108,28 +115,32 @@ class AdapterStore:
             raise invalid("lora_path names no folder inside the adapter root", "lora_path")
         return folder
 
-    def _make_room(self, needed: int) -> None:
-        """Drop idle adapters, least recently used first, until ``needed`` bytes fit."""
-        if needed > self._budget:
-            raise invalid(
-                f"the adapter needs {needed} bytes, the budget is {self._budget}", "lora_path"
-            )
-        held = sum(lease.applied.bytes for lease in self._loaded.values())
-        for name, lease in list(self._loaded.items()):
-            if held + needed <= self._budget:
-                return
-            if lease.users == 0:
-                del self._loaded[name]
-                held -= lease.applied.bytes
-        if held + needed > self._budget:
+    def _make_room(self, needed: int, replaced: AdapterLease | None) -> None:
+        """Drop idle adapters until ``needed`` bytes fit: the ``replaced`` one, then those least
+        recently used. Raises, and drops none, when that cannot be enough."""
+        held = [*self._loaded.values(), *self._leaving]
+        busy = sum(lease.applied.bytes for lease in held if lease.users)
+        if busy + needed > self._budget:
             raise ApiError(
                 429, "every loaded adapter is in use and the budget is full", "adapters_busy"
             )
+        size = sum(lease.applied.bytes for lease in held)
+        idle = [lease for lease in self._loaded.values() if not lease.users]
+        for lease in sorted(idle, key=lambda lease: lease is not replaced):
+            if size + needed <= self._budget:
+                return
+            self._forget(lease.name)
+            size -= lease.applied.bytes
+
+    def _forget(self, name: str) -> None:
+        lease = self._loaded.pop(name, None)
+        if lease is not None and lease.users:
+            self._leaving.append(lease)
 
 
 def _info(lease: AdapterLease) -> AdapterInfo:
     return AdapterInfo(lease.name, lease.applied.digest, lease.applied.bytes)
 
 
-def _unknown(name: str) -> ApiError:
-    return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", "model")
+def _unknown(name: str, param: str = "model") -> ApiError:
+    return ApiError(404, f"The model `{name}` does not exist.", "model_not_found", param)

@@ -163,7 +163,11 @@ class SequenceRunner:
         frame = await self._read(run)
         if worker.status is not None:
             # From here on only the very same weights may continue.
-            run.target = replace(run.target, digest=worker.status.model.digest)
+            run.target = replace(
+                run.target,
+                digest=worker.status.model.digest,
+                adapter_digest=worker.adapter_digest(run.target.adapter),
+            )
         return frame
 
     async def _enter_lane(self, run: Run) -> None:

@@ -66,11 +66,14 @@ class Adapter:
         return sum(a.nbytes + b.nbytes for a, b in self.factors.values())
 
 
-def read_adapter(folder: Path, config: ModelConfig) -> Adapter:
-    """Read and check a PEFT folder for a model of ``config``'s shape."""
+def read_adapter(folder: Path, config: ModelConfig, most_bytes: int | None = None) -> Adapter:
+    """Read and check a PEFT folder for a model of ``config``'s shape.
+
+    One whose factors take more than ``most_bytes`` in float32 is refused before they are read.
+    """
     settings = _read_settings(folder / ADAPTER_CONFIG)
     scale = _scale(settings)
-    tensors = _read_tensors(folder / ADAPTER_WEIGHTS)
+    tensors = _read_tensors(folder / ADAPTER_WEIGHTS, most_bytes)
     factors: dict[tuple[int, str], dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         match = _KEY.fullmatch(name)
@@ -115,10 +118,14 @@ def _scale(settings: dict[str, Any]) -> float:
     return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path, most_bytes: int | None) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            needed = 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            if most_bytes is not None and needed > most_bytes:
+                raise AdapterError(f"it needs {needed} bytes, the budget is {most_bytes}")
+            return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{path.name} is not a readable safetensors file") from error
 

@@ -21,9 +21,10 @@ from avikam.gateway.api.door import Door
 from avikam.gateway.api.fields import StrictBody
 from avikam.gateway.api.json_body import validate
 from avikam.gateway.resilience.failures import no_worker_ready, upstream_unavailable
+from avikam.gateway.workers.catalog import ALIASES
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.worker import Worker
-from avikam.protocol.errors import ApiError
+from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.rpc_errors import Trailers, from_trailers
 from avikam.v1 import worker_pb2
 
@@ -70,6 +71,11 @@ class AdapterRoutes:
     async def load(self, request: Request) -> Response:
         """Load a LoRA adapter on every worker."""
         body = validate(LoadAdapterBody, await self._door.read_object(request))
+        if body.lora_name in ALIASES or body.lora_name in self._pool.models:
+            raise invalid(
+                f"{body.lora_name!r} already names a model; give the adapter another name",
+                "lora_name",
+            )
         message = worker_pb2.LoadAdapterRequest(name=body.lora_name, path=body.lora_path)
 
         async def call(worker: Worker) -> str:

@@ -25,8 +25,9 @@ class Target:
     adapter: str = ""
     key: int = 0
     cost: int = 0
-    # A continuation needs the very same weights.
+    # A continuation needs the very same weights, those of its adapter included.
     digest: str = ""
+    adapter_digest: str = ""
 
 
 class Pool:
@@ -150,8 +151,10 @@ class Pool:
         fitting: Sequence[Worker] = self._look().by_model.get(target.model, ())
         if target.digest:
             fitting = [worker for worker in fitting if worker.digest == target.digest]
+        if target.adapter:
+            fitting = [worker for worker in fitting if _has_adapter(worker, target)]
         if len(fitting) < 2:
-            return _with_adapter(fitting, target.adapter)
+            return fitting
         closed = [worker for worker in fitting if worker.breaker.permits()]
         # Never eject more than half: a breaker on most of the pool says more about the requests.
         if 2 * len(closed) >= len(fitting):
@@ -159,8 +162,7 @@ class Pool:
         if avoid:
             fitting = [worker for worker in fitting if worker.address not in avoid] or fitting
         fitting = [worker for worker in fitting if worker.sequences < worker.room] or fitting
-        fitting = [worker for worker in fitting if self._has_turn(worker)] or fitting
-        return _with_adapter(fitting, target.adapter)
+        return [worker for worker in fitting if self._has_turn(worker)] or fitting
 
     def _has_turn(self, worker: Worker) -> bool:
         """Workers that start slowly are left out more often than not."""
@@ -192,11 +194,6 @@ def _view(ready: Sequence[Worker]) -> _View:
     )
 
 
-def _with_adapter(workers: Sequence[Worker], adapter: str) -> Sequence[Worker]:
-    if not adapter:
-        return workers
-    return [
-        worker
-        for worker in workers
-        if worker.status is not None and any(a.name == adapter for a in worker.status.adapters)
-    ]
+def _has_adapter(worker: Worker, target: Target) -> bool:
+    digest = worker.adapter_digest(target.adapter)
+    return bool(digest) and target.adapter_digest in ("", digest)
