@@ -49,7 +49,7 @@ bench-peers: $(VENV)/.dev ## Install what make bench compares with (llama.cpp is
 	$(call install,dev$(comma)bench)
 
 test-long: $(VENV)/.dev ## Run the engine's random tests at full length: 10,000 seeds, 200 requests
-	@AVIKAM_TEST_FULL=1 $(BIN)/python -m pytest tests/engine/test_machine.py \
+	@FULL_TESTS=1 $(BIN)/python -m pytest tests/engine/test_machine.py \
 		tests/engine/kv/test_invariance.py $(ARGS)
 
 eval: $(VENV)/.dev ## Measure the embedded model on the corpus in DATA=folder

@@ -1,4 +1,4 @@
-"""How much a test does: enough for every run, or all that was promised (make soak)."""
+"""How much a test does: enough for every run, or all that was promised (make test-long)."""
 
 from __future__ import annotations
 
@@ -6,5 +6,8 @@ import os
 
 
 def effort(quick: int, full: int) -> int:
-    """``quick`` runs, or ``full`` ones when AVIKAM_TEST_FULL is set."""
-    return full if os.environ.get("AVIKAM_TEST_FULL") else quick
+    """``quick`` runs, or ``full`` ones when FULL_TESTS is set.
+
+    Not AVIKAM_FULL_TESTS: tests do not see that prefix (conftest.py).
+    """
+    return full if os.environ.get("FULL_TESTS") else quick

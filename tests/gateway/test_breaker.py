@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from avikam.gateway.resilience.breaker import POOL_RULES, WORKER_RULES, Breaker, Rules, State
 from avikam.gateway.resilience.retry_budget import RetryBudget
 from avikam.gateway.resilience.window import RollingWindow
+from avikam.gateway.routing.policies import POLICIES
+from avikam.gateway.workers.pool import Pool
 from tests.gateway.clock import Clock
 
 
@@ -79,6 +81,48 @@ def test_a_worker_breaker_opens_after_five_failures_in_a_row() -> None:
 
     outcomes(breaker, bad=1)
     assert state_of(breaker) is State.OPEN
+
+
+def test_a_worker_that_fails_alone_is_left_sooner_than_its_window_says() -> None:
+    alone = Breaker(WORKER_RULES, Clock(), Middle(), peers_well=lambda: True)
+    like_the_others = Breaker(WORKER_RULES, Clock(), Middle(), peers_well=lambda: False)
+    for breaker in (alone, like_the_others):
+        outcomes(breaker, good=100, bad=1)
+        outcomes(breaker, good=2, bad=1)
+        assert state_of(breaker) is State.CLOSED
+        outcomes(breaker, good=2, bad=1)
+
+    assert state_of(alone) is State.OPEN
+    assert state_of(like_the_others) is State.CLOSED
+
+
+def test_rare_failures_of_a_worker_alone_open_nothing() -> None:
+    breaker = Breaker(WORKER_RULES, Clock(), Middle(), peers_well=lambda: True)
+
+    for _ in range(100):
+        outcomes(breaker, good=7, bad=1)
+
+    assert state_of(breaker) is State.CLOSED
+
+
+async def test_peers_are_well_when_they_had_work_and_hardly_failed() -> None:
+    pool = Pool(POLICIES["round_robin"], Clock(), Middle())
+    grey, *peers = [pool.add(f"127.0.0.1:{port}").breaker for port in range(1, 4)]
+    try:
+        outcomes(grey, bad=3)
+        assert grey.state is State.CLOSED, "nobody knows how the others do"
+        for peer in peers:
+            outcomes(peer, good=20)
+        outcomes(grey, bad=1)
+        assert state_of(grey) is State.OPEN
+
+        outcomes(peers[0], bad=3)
+        assert peers[0].state is State.OPEN
+        outcomes(peers[1], good=3, bad=3)
+        assert peers[1].state is State.CLOSED, "nobody is left to compare it with"
+    finally:
+        for worker in pool:
+            await worker.close()
 
 
 def half_open(clock: Clock) -> Breaker:

@@ -33,11 +33,18 @@ class Rules:
 
     It opens when more than one in ``one_in`` of at least ``min_total`` outcomes of the window
     failed, or after ``consecutive`` failures in a row. While it is warned, of ``min_warned``.
+
+    ``outlier_score`` is for one breaker among peers: a window full of earlier successes hides a
+    third of failures for two thirds of its length, a cumulative sum (Page 1954) for about eleven
+    outcomes. A failure adds ``failure_weight``, a success takes one away; at this score the breaker
+    opens, if its peers are well. At 1 % failures it does so by mistake once in 40,000 outcomes.
     """
 
     min_total: int
     min_warned: int
     consecutive: int | None = None
+    outlier_score: int | None = None
+    failure_weight: int = 7
     one_in: int = 5
     window: float = 10.0
     open_time: float = 5.0
@@ -48,7 +55,7 @@ class Rules:
     forgive_after: float = 60.0
 
 
-WORKER_RULES = Rules(min_total=20, min_warned=20, consecutive=5)
+WORKER_RULES = Rules(min_total=20, min_warned=20, consecutive=5, outlier_score=15)
 POOL_RULES = Rules(min_total=50, min_warned=10)
 
 
@@ -61,7 +68,8 @@ class Ticket:
 
 
 class Breaker:
-    """See the module. ``rng`` draws the jitter of the open time."""
+    """See the module. ``rng`` draws the jitter of the open time; ``peers_well`` says whether what
+    fails here succeeds elsewhere."""
 
     def __init__(
         self,
@@ -69,15 +77,18 @@ class Breaker:
         clock: Clock,
         rng: random.Random,
         on_change: Callable[[State], None] = lambda state: None,
+        peers_well: Callable[[], bool] = lambda: False,
     ) -> None:
         self._rules = rules
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
+        self._peers_well = peers_well
         self._window = RollingWindow(clock, rules.window)
         self._state = State.CLOSED
         self._ticket = Ticket(epoch=0)
         self._in_a_row = 0
+        self._score = 0
         self._trips = 0
         self._since = clock()
         self._open_until = 0.0
@@ -93,6 +104,11 @@ class Breaker:
         """The state now; time alone may have changed it."""
         self._tick()
         return self._state
+
+    def outcomes(self) -> tuple[int, int]:
+        """Good and bad ones of the window that ends now."""
+        self._window.advance()
+        return self._window.good, self._window.bad
 
     def permits(self) -> bool:
         """Whether :meth:`enter` would give a ticket."""
@@ -122,6 +138,7 @@ class Breaker:
             return
         self._window.add(ok)
         self._in_a_row = 0 if ok else self._in_a_row + 1
+        self._score = max(self._score - 1, 0) if ok else self._score + self._rules.failure_weight
         if not ok and self._too_many_failures():
             self.trip()
 
@@ -156,9 +173,16 @@ class Breaker:
         return max(self._open_until - self._clock(), 1.0)
 
     def _too_many_failures(self) -> bool:
-        rules, window = self._rules, self._window
+        rules = self._rules
         if rules.consecutive is not None and self._in_a_row >= rules.consecutive:
             return True
+        if rules.outlier_score is not None and self._score >= rules.outlier_score:
+            # Where everybody fails now and then, going elsewhere helps nobody.
+            return self._window_fails() or self._peers_well()
+        return self._window_fails()
+
+    def _window_fails(self) -> bool:
+        rules, window = self._rules, self._window
         enough = rules.min_warned if self.warned else rules.min_total
         return window.total >= enough and window.bad * rules.one_in > window.total
 
@@ -193,7 +217,7 @@ class Breaker:
         self._since = self._clock()
         self._ticket = Ticket(self._ticket.epoch + 1)
         self._window.clear()
-        self._in_a_row = 0
+        self._in_a_row = self._score = 0
         self._probes.clear()
         self._probes_started = self._probes_passed = self._probes_failed = 0
         self._on_change(state)

@@ -1,10 +1,11 @@
 """The way to the Redis that gateways share: quick or not at all.
 
-up ──5 failures in a row──► down 1 s, 2 s, 4 s ... 30 s ──a test write succeeds──► up
+up ──a question fails──► down ──a test write succeeds: at once, after 1 s, 2 s, 4 s ... 30 s──► up
 
 Every question has one short time limit for everything, is never repeated and never raises: without
 an answer the asker goes on alone. While the link is down nobody waits: a task of its own looks
-whether Redis takes writes again, so that no request has to find out.
+whether Redis takes writes again, so that only those who ask as it goes find out. What failed for
+once, such as a lost packet, leaves the link down for as long as the test write takes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_FAILURES = 5
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 _CONNECTIONS = 32
@@ -42,7 +42,6 @@ class RedisLink:
         self._on_change = on_change
         self.client = _client(url, seconds)
         self._trouble = _trouble()
-        self._failures = 0
         self._down = asyncio.Event()
         on_change(True)
 
@@ -60,12 +59,10 @@ class RedisLink:
         if self._down.is_set():
             return None
         try:
-            answer = await self._in_time(question)
-        except self._trouble as error:
-            self._failed(error)
+            return await self._in_time(question)
+        except self._trouble:
+            self._go_down()
             return None
-        self._failures = 0
-        return answer
 
     async def run(self) -> None:
         """Look for a Redis that was lost; until cancelled."""
@@ -79,32 +76,33 @@ class RedisLink:
 
     async def _wait_until_up(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while (error := await self._test()) is not None:
+            if pause == _FIRST_PAUSE:
+                # The error's own words may hold the address.
+                _log.warning("Redis fails (%s); going on without it", type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            try:
-                # A Redis that is full or a replica answers a ping, and takes no writes.
-                await self._in_time(lambda: self.client.set(self.name("probe"), 1, px=1000))
-            except self._trouble:
-                continue
-            break
-        self._failures = 0
         self._down.clear()
         self._on_change(True)
-        _log.info("Redis answers again")
+        if pause > _FIRST_PAUSE:
+            _log.info("Redis answers again")
+
+    async def _test(self) -> Exception | None:
+        """What is wrong. A Redis that is full or a replica answers a ping, and takes no writes."""
+        try:
+            await self._in_time(lambda: self.client.set(self.name("probe"), 1, px=1000))
+        except self._trouble as error:
+            return error
+        return None
 
     async def _in_time(self, question: Callable[[], Awaitable[T]]) -> T:
         async with asyncio.timeout(self._seconds):
             return await question()
 
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if self._failures < _FAILURES or self._down.is_set():
-            return
-        self._down.set()
-        self._on_change(False)
-        # The error's own words may hold the address.
-        _log.warning("Redis fails (%s); going on without it", type(error).__name__)
+    def _go_down(self) -> None:
+        if not self._down.is_set():
+            self._down.set()
+            self._on_change(False)
 
 
 # Most gateways have no Redis, and start quicker without its client.

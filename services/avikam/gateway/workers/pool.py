@@ -35,6 +35,8 @@ class Pool:
 
     # How long a lost worker counts towards "half the pool died".
     DEATH_WINDOW = 10.0
+    # So many outcomes of the others tell whether a worker alone fails; one in fifty may be bad.
+    PEERS_OUTCOMES = 10
 
     def __init__(
         self,
@@ -89,7 +91,10 @@ class Pool:
         def changed(state: State) -> None:
             self._on_breaker(address, state)
 
-        breaker = Breaker(WORKER_RULES, self._clock, self._rng, changed)
+        def peers_well() -> bool:
+            return self._well_but_for(address)
+
+        breaker = Breaker(WORKER_RULES, self._clock, self._rng, changed, peers_well)
         worker = Worker(address, self._clock, breaker, self._connect, self._forget_view)
         self._workers[address] = worker
         self._forget_view()
@@ -133,6 +138,12 @@ class Pool:
         since = self._clock() - self.DEATH_WINDOW
         self._deaths = {a: t for a, t in self._deaths.items() if t > since}
         return 2 * len(self._deaths) > len(self._workers)
+
+    def _well_but_for(self, address: str) -> bool:
+        """Whether the other workers had enough to do lately, and hardly failed at it."""
+        others = [w.breaker.outcomes() for a, w in self._workers.items() if a != address]
+        good, bad = (sum(counts) for counts in zip(*others, strict=True)) if others else (0, 0)
+        return good + bad >= self.PEERS_OUTCOMES and bad <= max(1, (good + bad) // 50)
 
     def pick(self, target: Target, avoid: Collection[str] = ()) -> Worker | None:
         """The policy's choice for a sequence, or None when no worker can take it."""
