@@ -50,7 +50,7 @@ bench-peers: $(VENV)/.dev ## Install what make bench compares with (llama.cpp is
 
 test-long: $(VENV)/.dev ## Run the engine's random tests at full length: 10,000 seeds, 200 requests
 	@FULL_TESTS=1 $(BIN)/python -m pytest tests/engine/test_machine.py \
-		tests/engine/kv/test_invariance.py $(ARGS)
+		tests/engine/kv/test_invariance.py tests/engine/device/test_ahead.py $(ARGS)
 
 eval: $(VENV)/.dev ## Measure the embedded model on the corpus in DATA=folder
 	@$(BIN)/avikam eval --data "$(DATA)" --out runs/eval $(ARGS)
