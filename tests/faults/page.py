@@ -62,6 +62,15 @@ def write_page(rows: list[dict[str, Any]], path: Path = PAGE) -> None:
     path.write_text(page(rows))
 
 
+def _half_kept(count: int) -> str:
+    if not count:
+        return ""
+    return (
+        f", {count} more in their counts only: others used the machine then, so their times were "
+        "not measured"
+    )
+
+
 def page(rows: list[dict[str, Any]]) -> str:
     """The page's text."""
     kept = sum(entry["kept"] and not _unjudged(entry) for entry in rows)
@@ -74,8 +83,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "open-loop streamed load, into which one fault was injected.",
         "",
         f"Measured on {_all(rows, 'machine')}, {_all(rows, 'at')}, at {_all(rows, 'commit')}.",
-        f"{kept} of {len(rows)} promises kept, {half} more in their counts only: others used the "
-        "machine then, so their times were not measured.",
+        f"{kept} of {len(rows)} promises kept{_half_kept(half)}.",
         "",
         "- *failed*: an error status or an error event; *cut*: an end without a word; *refused*: "
         "429 or 503 with `Retry-After` before the first token; *–*: not counted in that line.",
