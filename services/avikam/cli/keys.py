@@ -38,6 +38,9 @@ def add(
         list[str] | None,
         typer.Option(help="infer, metrics or admin (everything); repeat for several."),
     ] = None,
+    priority: Annotated[
+        int, typer.Option(help="-10 to 10; where requests wait, lower numbers go first.")
+    ] = 0,
     requests_per_minute: Annotated[
         int | None, typer.Option(help="Limit of this key alone; default: its tenant's.")
     ] = None,
@@ -60,6 +63,7 @@ def add(
         "sha256": digest(secret),
         "tenant": tenant or key_id,
         "scopes": scope or ["infer"],
+        "priority": priority,
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "concurrent_requests": concurrent_requests,

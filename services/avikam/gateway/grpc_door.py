@@ -154,7 +154,7 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
             yield
             return
         admitted = self._gatekeeper.admit(headers, _address(context), "infer")
-        call.tenant = admitted.tenant
+        call.tenant, call.priority = admitted.tenant, admitted.priority
         if admitted.allowance is None or not counts(call.route):
             yield
             return

@@ -108,6 +108,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             deadline=call.started + seconds,
             own_deadline=given is not None,
             tenant=call.tenant,
+            priority=call.priority,
             allowance=call.allowance,
         )
 

@@ -38,7 +38,7 @@ class Checkpoint:
             admitted = self._gatekeeper.admit(
                 scope["headers"], client[0] if client else "", needed_scope(scope["path"])
             )
-            call.tenant = admitted.tenant
+            call.tenant, call.priority = admitted.tenant, admitted.priority
             if admitted.allowance is not None and scope["method"] == "POST":
                 call.allowance = admitted.allowance
                 async with admitted.allowance.entered():

@@ -25,10 +25,11 @@ _BEARER = b"bearer "
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Whose a call is, and what limits it."""
+    """Whose a call is, what limits it, and before or behind whom it waits."""
 
     tenant: str
     allowance: Allowance | None
+    priority: int = 0
 
 
 class Gatekeeper:
@@ -51,7 +52,7 @@ class Gatekeeper:
             raise self._refused(address)
         if not key.permits(scope):
             raise _missing_scope(scope)
-        return Admitted(key.tenant, self._tariff.allowance(key))
+        return Admitted(key.tenant, self._tariff.allowance(key), key.priority)
 
     def _find(self, presented: set[bytes]) -> Key | None:
         if self._keys is None or len(presented) != 1:

@@ -5,6 +5,7 @@ keys:
     sha256: 8d0b…
     tenant: default
     scopes: [infer, metrics]
+    priority: 0                     # optional, -10 to 10: waits behind all with a lower one
     requests_per_minute: 600        # optional, as are tokens_per_minute and concurrent_requests
 """
 

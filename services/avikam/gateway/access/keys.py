@@ -38,6 +38,8 @@ class Key(Rates):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     tenant: Name
     scopes: tuple[Scope, ...] = ("infer",)
+    # Where sequences wait, those of a lower number go first.
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
 
     def permits(self, scope: Scope) -> bool:
         """Whether the key may do this."""

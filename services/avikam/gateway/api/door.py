@@ -77,6 +77,7 @@ class Door:
             deadline=call.started + (timeout or self._settings.request_timeout_seconds),
             own_deadline=timeout is not None,
             tenant=call.tenant,
+            priority=call.priority,
             allowance=call.allowance,
             streamed=stream,
         )

@@ -17,15 +17,16 @@ _REQUEST_ID = re.compile(rb"[\w-]{1,64}")
 @dataclass(slots=True)
 class Call:
     """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's, as are
-    the limits of ``allowance``. ``size`` is the body's, in bytes. ``shed`` is whether it was
-    refused unread, of which there may be too many for a log. ``headers`` are the request's by
-    name; of those that came twice, the first."""
+    the limits of ``allowance`` and the ``priority``. ``size`` is the body's, in bytes. ``shed`` is
+    whether it was refused unread, of which there may be too many for a log. ``headers`` are the
+    request's by name; of those that came twice, the first."""
 
     id: str
     started: float
     route: str = "unknown"
     status: int = 0
     tenant: str = ""
+    priority: int = 0
     allowance: Allowance | None = None
     size: int = 0
     shed: bool = False
