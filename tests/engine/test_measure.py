@@ -27,6 +27,7 @@ def test_figures_cover_prefill_decode_and_context(checkpoint: Path) -> None:
     assert list(figures.decode) == ["1", "4"], "16 streams do not fit in 4 slots"
     assert figures.prefill_256 > 0
     assert figures.context_step_ratio > 0
+    assert figures.first_token_512_ms is None, "its context is shorter"
     assert figures.parameters == stored.config.parameter_count()
 
 

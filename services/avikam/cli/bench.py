@@ -51,12 +51,22 @@ def engine(
 
     if threads:
         torch.set_num_threads(threads)
-    counts = tuple(int(n) for n in streams.split(","))
+    counts = _counts(streams)
     with _subject(model, dummy) as folder:
         figures = _measure(folder, weights, device, counts, seconds)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures.as_json(), indent=2) + "\n", encoding="utf-8")
     typer.echo(out.read_text("utf-8") if as_json else _table(figures))
+
+
+def _counts(streams: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(int(number) for number in streams.split(","))
+    except ValueError:
+        counts = (0,)
+    if min(counts) < 1:
+        fail(f"--streams is {streams!r}, must be numbers of streams such as 1,4,16")
+    return counts
 
 
 @contextlib.contextmanager
@@ -115,11 +125,17 @@ def _table(figures: EngineFigures) -> str:
     rows = [
         f"{_parameters(figures)}, {figures.attention}, {figures.threads} threads",
         f"prefill 256 tokens    {figures.prefill_256:10,.0f} tokens/s",
+        *_first_token(figures),
         *(f"decode {n:>3} streams    {rate:10,.0f} tokens/s" for n, rate in figures.decode.items()),
         f"step at 2047 / at 320 {figures.context_step_ratio:10.2f}",
         *(f"{name:21} {share:10.0%} of the device" for name, share in shares.items()),
     ]
     return "\n".join(rows)
+
+
+def _first_token(figures: EngineFigures) -> list[str]:
+    milliseconds = figures.first_token_512_ms
+    return [] if milliseconds is None else [f"first token of 512    {milliseconds:10,.1f} ms"]
 
 
 def _parameters(figures: EngineFigures) -> str:

@@ -28,6 +28,7 @@ class EngineFigures:
     ``active_parameters`` are those that one token meets: fewer than all in a mixture of experts.
     ``shares``: of the measured bandwidth (decode, by streams) and matmul rate (prefill), if asked.
     ``context_step_ratio``: time of a decode step at the longest context over one at 320 tokens.
+    ``first_token_512_ms``: of a prompt of 512 tokens alone; none where the context is shorter.
     """
 
     parameters: int
@@ -37,6 +38,7 @@ class EngineFigures:
     prefill_256: float
     decode: dict[str, float]
     context_step_ratio: float
+    first_token_512_ms: float | None = None
     shares: dict[str, float] | None = None
 
     def as_json(self) -> dict[str, object]:
@@ -78,6 +80,7 @@ class StepBench:
                 str(n): n / self.decode_seconds(n, 64) for n in streams if n <= self._cache.slots
             },
             context_step_ratio=self.context_step_ratio(),
+            first_token_512_ms=self._first_token_ms(512),
         )
 
     def against(
@@ -92,6 +95,10 @@ class StepBench:
         operations = 2 * figures.active_parameters * figures.prefill_256
         shares["prefill_256"] = operations / roofline.operations_per_second
         return replace(figures, shares=shares)
+
+    def _first_token_ms(self, length: int) -> float | None:
+        fits = length < self._model.config.max_positions
+        return self.prefill_seconds(length) * 1e3 if fits else None
 
     def prefill_seconds(self, length: int) -> float:
         """Seconds of one prompt of ``length`` tokens, in chunks as the scheduler would cut it."""

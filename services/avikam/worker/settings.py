@@ -56,7 +56,9 @@ class WorkerSettings(Settings):
     )
     queue_requests: int = Field(default=1024, ge=0, description="Sequences that may wait.")
     queue_tokens: int = Field(
-        default=1_000_000, ge=0, description="Prompt tokens that may wait, all sequences together."
+        default=1_000_000,
+        ge=0,
+        description="Tokens of work (prompt + max_tokens / 2) held at most, over all sequences.",
     )
     threads: int = Field(
         default=0, ge=0, description="CPU threads of the model; 0 decides by its size."
