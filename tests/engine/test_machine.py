@@ -31,6 +31,7 @@ def test_random_operations_conserve_everything_and_leave_nothing(
         Machine(engine, oracle, seed).run(acts=40)
     kv = engine.stats().kv
     assert kv is not None
+    assert kv.device_hits > 0
     assert kv.host_hits > 0
     assert kv.host_evictions > 0
     engine.close()

@@ -42,7 +42,7 @@ def test_reuse_shows_in_the_series(model: Path) -> None:
     wait_until(lambda: "host_entries 2.0" in generate_latest(metrics.registry).decode())
     text = generate_latest(metrics.registry).decode()
     engine.close()
-    assert 'avikam_worker_kv_hits_total{tier="host"} 1.0' in text
+    assert 'avikam_worker_kv_hits_total{tier="device"} 1.0' in text
     assert "avikam_worker_kv_spared_tokens_total 33.0" in text
     assert "avikam_worker_kv_host_entries 2.0" in text
 

@@ -265,7 +265,7 @@ class TorchEngine:
         now = time.monotonic()
         for sequence in [s for s in self._scheduler.sequences() if _expired(s, now)]:
             self._finish(sequence, FinishReason.DEADLINE)
-        for sequence in self._scheduler.admit(now):
+        for sequence in self._scheduler.admit(now, self._reuse.place):
             self._reuse.restore(sequence)
         batch = self._scheduler.next_batch()
         before, self._flying = self._flying, None

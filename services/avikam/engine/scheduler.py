@@ -11,14 +11,17 @@ A sequence loads while its prefix is fetched from another tier; others pass it m
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from itertools import count
 
 from avikam.engine.sequence import Sequence
 from avikam.engine.waiting import WaitingQueue
 from avikam.model.attention.plan import Chunk, StepPlan
+
+Place = Callable[[Sequence, Seq[int]], int]
+"""(a sequence, the free slots, longest free first) -> the slot it gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Scheduler:
         self._budget = token_budget
         self._longest_chunk = longest_chunk
         self._boundary = boundary
-        self._free = list(range(slots))
+        self._free = list(range(slots))  # longest free first
         self._arrivals = count()
         self._loading: list[tuple[int, Sequence]] = []
         self._waiting = WaitingQueue()
@@ -117,14 +120,16 @@ class Scheduler:
             self._waiting.remove(sequence)
             return
         del self._running[sequence.spec.request_id]
-        heapq.heappush(self._free, sequence.slot)
+        self._free.append(sequence.slot)
 
-    def admit(self, now: float) -> Iterator[Sequence]:
+    def admit(self, now: float, place: Place) -> Iterator[Sequence]:
         """Give free slots to those that wait, and name them as they start."""
         self._settle(now)
         while self._free and self._waiting:
             sequence = self._waiting.pop()
-            sequence.start(heapq.heappop(self._free), now)
+            slot = place(sequence, self._free)
+            self._free.remove(slot)
+            sequence.start(slot, now)
             self._running[sequence.spec.request_id] = sequence
             yield sequence
 

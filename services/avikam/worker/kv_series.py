@@ -1,4 +1,5 @@
-"""Prefix reuse as Prometheus series, by tier: ``host`` memory and the shared ``remote`` store."""
+"""Prefix reuse as Prometheus series, by tier: free slots of the ``device``, ``host`` memory and the
+shared ``remote`` store."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ _NAME = "avikam_worker_kv_"
 
 def kv_series(stats: KvStats) -> Iterator[Metric]:
     """Counters since the engine began, and present levels."""
-    yield _by_tier("hits", "Known prefixes used.", stats.host_hits, stats.remote_hits)
-    yield _by_tier("misses", "Look-ups without use.", stats.host_misses, stats.remote_misses)
+    hits = {"device": stats.device_hits, "host": stats.host_hits, "remote": stats.remote_hits}
+    yield _by_tier("hits", "Known prefixes used.", hits)
+    misses = {"host": stats.host_misses, "remote": stats.remote_misses}
+    yield _by_tier("misses", "Look-ups without use.", misses)
     yield _counter("spared_tokens", "Tokens not computed.", stats.spared_tokens)
     yield _counter("spared_seconds", "Computing not done, estimated.", stats.spared_seconds)
     yield _counter("host_evictions", "States pushed out of memory.", stats.host_evictions)
@@ -31,10 +34,10 @@ def kv_series(stats: KvStats) -> Iterator[Metric]:
     yield _gauge("remote_open", "1 while the store is left alone.", stats.remote_open)
 
 
-def _by_tier(name: str, text: str, host: int, remote: int) -> CounterMetricFamily:
+def _by_tier(name: str, text: str, values: dict[str, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(_NAME + name, text, labels=["tier"])
-    family.add_metric(["host"], host)
-    family.add_metric(["remote"], remote)
+    for tier, value in values.items():
+        family.add_metric([tier], value)
     return family
 
 

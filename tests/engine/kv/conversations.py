@@ -34,3 +34,8 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
         if time.monotonic() > end:
             raise TimeoutError(what)
         time.sleep(0.005)
+
+
+def hits(engine: TorchEngine) -> int:
+    """Known prefixes used, in whatever tier."""
+    return kv(engine).device_hits + kv(engine).host_hits

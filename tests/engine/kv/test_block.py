@@ -65,6 +65,20 @@ def test_a_block_is_read_back_exactly(cache: SlotState, blocks: BlockFormat, blo
         assert all(map(torch.equal, ours, theirs))
 
 
+@pytest.mark.parametrize("form", ["exact", "int8"])
+def test_no_block_is_larger_than_the_largest(cache: SlotState, form: ColdForm) -> None:
+    blocks, generator = BlockFormat(cache, form), torch.Generator().manual_seed(0)
+
+    def noise(tensor: torch.Tensor) -> torch.Tensor:
+        return (torch.randn(tensor.shape, generator=generator) * 30).to(tensor.dtype)
+
+    for seen in (1, 17, LENGTH):
+        layers = cache.snapshot(0, seen).layers
+        full = Snapshot(seen, tuple(tuple(map(noise, layer)) for layer in layers))
+        block = blocks.encode(full, KEY, token_bytes(range(seen)), SEAL)
+        assert len(block) == blocks.most_bytes(seen), "noise: no layer is compressed"
+
+
 def test_snappy_is_used_where_it_gains(block: bytes) -> None:
     random_layer, zeros = read_header(block).layers
     assert not random_layer.compressed

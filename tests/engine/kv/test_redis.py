@@ -107,7 +107,7 @@ def test_damaged_blocks_are_computed_again_and_removed(
     expected = ask(cold, longer, max_tokens=8, ignore_eos=True).wait()
     written(here, 1)
     ((name, block),) = redis_server.blocks().items()
-    for damage in ("flip", "truncate", "swap", "empty"):
+    for damage in ("flip", "truncate", "swap"):
         redis_server.client.set(name, damaged(block, damage, rng))
         engine = build(kv=shared(redis_server))
         answer = ask(engine, longer, max_tokens=8, ignore_eos=True).wait()
@@ -119,8 +119,6 @@ def test_damaged_blocks_are_computed_again_and_removed(
 def damaged(block: bytes, how: str, rng: random.Random) -> bytes:
     if how == "truncate":
         return block[: rng.randrange(len(block))]
-    if how == "empty":
-        return b""
     data = bytearray(block)
     where = rng.randrange(len(data) - 1)
     if how == "flip":
@@ -219,6 +217,36 @@ def test_the_longest_stored_prefix_is_found(redis_server: RedisServer) -> None:
     other = PrefixChain(root_key("", "other"), list(range(100)), CHUNK)
     assert tier.longest(other, 99, 0) == 0
     tier.close()
+
+
+def sent_by(server: RedisServer) -> int:
+    """Bytes that the server has sent in all."""
+    return int(server.client.info("stats")["total_net_output_bytes"])
+
+
+def test_what_is_no_blocks_size_is_not_even_read(
+    build: BuildEngine, redis_server: RedisServer
+) -> None:
+    cold, here = build(kv=None), build(kv=shared(redis_server))
+    prompt = prompt_of(60)
+    first = ask(here, prompt, max_tokens=2, ignore_eos=True).wait()
+    longer = [*prompt, first.tokens[0], 40]
+    expected = ask(cold, longer, max_tokens=4, ignore_eos=True).wait()
+    written(here, 1)
+    ((name, block),) = redis_server.blocks().items()
+    (bitmap,) = redis_server.client.keys("*:t:*")
+    redis_server.client.setrange(bitmap, 32 * 2**20, b"\xff")
+    for planted in (block + bytes(64 * 2**20), b""):
+        redis_server.client.set(name, planted)
+        before = sent_by(redis_server)
+        there = build(kv=shared(redis_server))
+        answer = ask(there, longer, max_tokens=4, ignore_eos=True).wait()
+        assert answer.tokens == expected.tokens
+        assert cached(answer) == 0
+        assert sent_by(redis_server) - before < 2**20
+    redis_server.client.set(name, block)
+    again = build(kv=shared(redis_server))
+    assert cached(ask(again, longer, max_tokens=4).wait()) == 61
 
 
 def test_the_breaker_backs_off_and_recovers() -> None:

@@ -10,7 +10,7 @@ import pytest
 from avikam.engine.kv.prefix_cache import KvOptions
 from tests.engine.client import ask
 from tests.engine.conftest import BuildEngine
-from tests.engine.kv.conversations import cached, kv, prompt_of
+from tests.engine.kv.conversations import cached, hits, kv, prompt_of
 
 WARM = KvOptions(chunk=16, break_even=1)
 SEEDED: dict[str, Any] = {"temperature": 0.9, "top_k": 50, "seed": 11}
@@ -29,7 +29,7 @@ def test_every_prompt_length_is_answered_as_without_a_cache(
         alone = expected[length].wait()
         assert (answer.tokens, answer.text) == (alone.tokens, alone.text), length
         assert cached(alone) == 0
-    assert kv(warm).host_hits > 100
+    assert hits(warm) > 100
 
 
 def test_long_prompts_begin_where_the_longest_known_prefix_ends(
@@ -97,4 +97,4 @@ def test_64_streams_over_shared_prefixes_give_what_each_gives_alone(build: Build
     expected = [ask(cold, p, max_tokens=5, seed=i).wait().tokens for i, p in enumerate(prompts)]
     crowd = [ask(warm, p, max_tokens=5, seed=i) for i, p in enumerate(prompts)]
     assert [answer.wait().tokens for answer in crowd] == expected
-    assert kv(warm).host_hits > 0
+    assert hits(warm) > 0

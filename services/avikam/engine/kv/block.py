@@ -78,6 +78,12 @@ class BlockFormat:
         self._cache = cache
         self._codec = CODECS[cold]
 
+    def most_bytes(self, tokens: int) -> int:
+        """Size of the largest block after so many tokens: none of its layers compressed."""
+        layers = range(self._cache.config.num_layers)
+        raw = sum(self._codec.size(self._cache.entry_formats(i, tokens)) for i in layers)
+        return _HEADER.size + len(layers) * _ROW.size + 4 * tokens + raw
+
     def encode(self, snapshot: Snapshot, key: bytes, tokens: bytes, seal: bytes) -> bytes:
         """The block of ``snapshot``; ``seal`` is the key that seals it."""
         rows, layers = [], []

@@ -50,6 +50,11 @@ class PrefixChain:
         self._tokens = tokens
         self._boundaries = [root]
 
+    @property
+    def root(self) -> bytes:
+        """What the prefixes depend on besides their tokens."""
+        return self._boundaries[0]
+
     def key(self, length: int) -> bytes:
         """Key of the first ``length`` tokens."""
         boundary, tail = self._parent(length), length % self.chunk

@@ -50,10 +50,11 @@ class PrefixCache:
         self._host = HostTier(options.host_bytes, quota)
         self._remote: RemoteLink | None = None
         if options.redis is not None:
+            blocks = BlockFormat(cache, options.cold)
             self._remote = RemoteLink(
                 self._host,
-                RedisTier(options.redis),
-                BlockFormat(cache, options.cold),
+                RedisTier(options.redis, most_bytes=blocks.most_bytes),
+                blocks,
                 self._counters,
                 LinkOptions(
                     chunk=options.chunk,
@@ -84,6 +85,16 @@ class PrefixCache:
         own = self.chain(tuple(tokens), adapter, tenant)
         return self._remote.prefetch(own, len(tokens) - 1, tenant, wake)
 
+    def is_longest(
+        self, chain: PrefixChain, limit: int, length: int, seconds_per_token: float
+    ) -> bool:
+        """Whether a slot that holds ``length`` tokens beats what memory has; then it is a hit."""
+        if length < max(self._options.break_even, self._host.longest(chain, limit)):
+            return False
+        self._counters.add(device_hits=1)
+        self._counters.spare(length, length * seconds_per_token)
+        return True
+
     def find(self, chain: PrefixChain, limit: int, seconds_per_token: float) -> Snapshot | None:
         """The longest known state of at most ``limit`` tokens, where using it pays."""
         if limit < self._options.break_even:
@@ -107,19 +118,23 @@ class PrefixCache:
         take: Callable[[], Snapshot],
         *,
         turn_end: bool,
-    ) -> None:
-        """Keep the state after ``length`` tokens; ``take`` copies it, if it is not known yet."""
+    ) -> bool:
+        """Keep the state after ``length`` tokens; ``take`` copies it, if it is not known yet.
+
+        False when it must not, or need not, be used again.
+        """
         if length < self._options.break_even:
-            return
+            return False
         key = chain.key(length)
         if self._host.touch(key):
-            return
+            return True
         snapshot = take()
         if not snapshot.finite:
-            return
+            return False
         entry = HostEntry(key, chain.parent(length), tenant, chain.prefix(length), snapshot)
         if self._host.put(entry) and turn_end and self._remote is not None:
             self._remote.share(entry)
+        return True
 
     def stats(self) -> KvStats:
         open_breaker = self._remote is not None and not self._remote.tier.available

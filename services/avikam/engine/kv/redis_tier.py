@@ -3,8 +3,9 @@
     <prefix>:b:<key>       a block
     <prefix>:t:<boundary>  a bitmap: bit i is set when a block ends i tokens behind that boundary
 
-The bitmap only says where to look: a wrong bit costs a look-up, never a wrong answer. Time-outs
-are short, nothing is retried, and whatever goes wrong is a miss.
+The bitmap only says where to look: a wrong bit costs a look-up, never a wrong answer. Nothing is
+read that is larger than what should be there. Time-outs are short, nothing is retried, and whatever
+goes wrong is a miss.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 _WRITE_SECONDS = 1.0  # nobody waits for a write
 _MOST_CANDIDATES = 512
+_MOST_BYTES = 2**29  # Redis itself takes no larger value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,22 @@ class RedisOptions:
 
 
 class RedisTier:
-    """One Redis as a tier; every method answers in bounded time and never raises."""
+    """One Redis as a tier; every method answers in bounded time and never raises.
 
-    def __init__(self, options: RedisOptions, breaker: Breaker | None = None) -> None:
+    ``most_bytes`` is the size of the largest block of so many tokens.
+    """
+
+    def __init__(
+        self,
+        options: RedisOptions,
+        breaker: Breaker | None = None,
+        most_bytes: Callable[[int], int] = lambda tokens: _MOST_BYTES,
+    ) -> None:
         from redis import RedisError  # most workers have no Redis and start quicker without
 
         self._prefix = options.prefix
         self._ttl = options.ttl
+        self._most_bytes = most_bytes
         self._breaker = breaker or Breaker("the Redis of the KV cache")
         self._reader = _client(options.url, options.timeout)
         self._writer = _client(options.url, max(options.timeout, _WRITE_SECONDS))
@@ -76,11 +87,12 @@ class RedisTier:
 
     def _longest(self, chain: PrefixChain, limit: int, above: int) -> int:
         bounds = [(n, k) for n, k in chain.boundaries(limit) if n + chain.chunk > above]
-        maps = self._reader.mget([self._tails(key) for _, key in bounds])
+        pipe = self._reader.pipeline(transaction=False)
+        for _, key in bounds:
+            pipe.getrange(self._tails(key), 0, (chain.chunk - 1) // 8)
         lengths = [
             start + tail
-            for (start, _), bitmap in zip(bounds, maps, strict=True)
-            if isinstance(bitmap, bytes)
+            for (start, _), bitmap in zip(bounds, pipe.execute(), strict=True)
             for tail in _bits(bitmap, chain.chunk)
             if above < start + tail <= limit
         ][:_MOST_CANDIDATES]
@@ -88,9 +100,9 @@ class RedisTier:
             return 0
         pipe = self._reader.pipeline(transaction=False)
         for length in lengths:
-            pipe.exists(self._block(chain.key(length)))
-        there = zip(lengths, pipe.execute(), strict=True)
-        return next((length for length, exists in there if exists), 0)
+            pipe.strlen(self._block(chain.key(length)))
+        sizes = zip(lengths, pipe.execute(), strict=True)
+        return next((n for n, size in sizes if 0 < size <= self._most_bytes(n)), 0)
 
     def _put(self, key: bytes, parent: bytes, tail: int, block: bytes) -> bool:
         pipe = self._writer.pipeline(transaction=False)
