@@ -57,6 +57,10 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"arrow_config": {"top_k": 3}}, "arrow_config"),
+        ({"kasa_config": {"beta": 0.1}}, "kasa_config"),
+        ({"use_something_new": True}, "use_something_new=True"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4'"),
         ({"peft_type": "IA3"}, "peft_type must be LORA"),
         ({"target_modules": ["k_proj"]}, "'k_proj' is not supported"),
         ({"r": 0}, "r is 0"),
@@ -72,6 +76,25 @@ def test_unsupported_settings_are_refused_by_name(
     folder = write_adapter(tmp_path / "a", factors(CONFIG), **settings)
     with pytest.raises(AdapterError, match=complaint.replace("[", r"\[")):
         read_adapter(folder, CONFIG)
+
+
+def test_what_does_not_change_the_product_may_be_said(tmp_path: Path) -> None:
+    """Every field of a configuration as PEFT 0.21 writes it by default."""
+    said: dict[str, Any] = {
+        "task_type": "CAUSAL_LM", "auto_mapping": None, "peft_version": "0.21.2", "revision": None,
+        "base_model_name_or_path": "m", "inference_mode": True, "exclude_modules": None,
+        "lora_dropout": 0.05, "fan_in_fan_out": False, "use_rslora": False, "lora_bias": False,
+        "init_lora_weights": True, "layers_to_transform": None, "layers_pattern": None,
+        "rank_pattern": {}, "alpha_pattern": {}, "megatron_config": None,
+        "megatron_core": "megatron.core", "trainable_token_indices": None, "loftq_config": {},
+        "eva_config": None, "corda_config": None, "lora_ga_config": None, "velora_config": None,
+        "alora_invocation_tokens": None, "use_qalora": False, "qalora_group_size": 16,
+        "monteclora_config": None, "layer_replication": None, "target_parameters": None,
+        "use_bdlora": None, "arrow_config": None, "kasa_config": None, "ensure_weight_tying": False,
+    }  # fmt: skip
+    plain = read_adapter(write_adapter(tmp_path / "plain", factors(CONFIG)), CONFIG)
+    described = read_adapter(write_adapter(tmp_path / "x", factors(CONFIG), **said), CONFIG)
+    assert described.digest == plain.digest
 
 
 def test_unsupported_tensors_are_refused_by_name(tmp_path: Path) -> None:

@@ -33,21 +33,17 @@ MAX_RANK = 512
 _KEY = re.compile(
     r"base_model\.model\.model\.layers\.(\d+)\.self_attn\.([qvo]_proj)\.lora_([AB])\.weight"
 )
-_OFF_UNLESS: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None),
-    "use_qalora": (False, None),
-    "use_bdlora": (False, None),
-    "lora_bias": (False, None),
-    "fan_in_fan_out": (False, None),
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "target_parameters": (None, []),
-    "trainable_token_indices": (None, [], {}),
-    "layer_replication": (None, []),
-    "alora_invocation_tokens": (None, []),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-}
+# What a configuration may say without changing the product above, and what is checked by itself.
+_KNOWN = (
+    "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision",
+    "inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules",
+    "exclude_modules", "layers_to_transform", "layers_pattern", "init_lora_weights", "eva_config",
+    "loftq_config", "corda_config", "lora_ga_config", "qalora_group_size", "megatron_config",
+    "megatron_core", "ensure_weight_tying",
+)  # fmt: skip
+_OFF: tuple[Any, ...] = (None, False, [], {}, "none")
+# Others (pissa, olora, loftq ...) change the model's own weights, which the folder does not hold.
+_STARTS: tuple[Any, ...] = (None, True, False, "gaussian", "eva", "orthogonal")
 
 
 class AdapterError(ValueError):
@@ -97,9 +93,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise AdapterError(f"{path.name} cannot be read: {type(error).__name__}") from error
     if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
         raise AdapterError(f"{path.name}: peft_type must be LORA")
-    for name, accepted in _OFF_UNLESS.items():
-        if name in settings and settings[name] not in accepted:
-            raise AdapterError(f"{path.name}: {name}={settings[name]!r} is not supported")
+    _check_off(path.name, settings)
     rank = settings.get("r")
     if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
         raise AdapterError(f"{path.name}: r is {rank!r}, must be between 1 and {MAX_RANK}")
@@ -108,6 +102,19 @@ def _read_settings(path: Path) -> dict[str, Any]:
     if unknown:
         raise AdapterError(f"{path.name}: target module {unknown[0]!r} is not supported")
     return settings
+
+
+def _check_off(file: str, settings: dict[str, Any]) -> None:
+    """Refuse by name whatever could mean another product, also what is newer than this program."""
+    for name, value in settings.items():
+        if name not in _KNOWN and value not in _OFF:
+            raise AdapterError(f"{file}: {name}={value!r} is not supported")
+    start = settings.get("init_lora_weights")
+    if start not in _STARTS:
+        raise AdapterError(
+            f"{file}: init_lora_weights={start!r} is not supported; save it as a plain adapter "
+            "(peft: path_initial_model_for_weight_conversion)"
+        )
 
 
 def _scale(settings: dict[str, Any]) -> float:
