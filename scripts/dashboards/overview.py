@@ -109,11 +109,12 @@ OVERVIEW = (
     ),
     Panel(
         "Workers",
-        "Listed by discovery, and ready to take sequences.",
+        "Listed by discovery, ready to take sequences, and passed over because they answer late.",
         "short",
         {
             "known": f"max(avikam_gateway_workers_known{{{GATEWAY}}})",
             "ready": f"max(avikam_gateway_workers_ready{{{GATEWAY}}})",
+            "late": f"max(avikam_gateway_workers_late{{{GATEWAY}}})",
         },
     ),
     Panel(

@@ -64,6 +64,7 @@ from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.channel import channel_opener
 from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
+from avikam.gateway.workers.pulse import PulseWatch
 from avikam.gateway.workers.tokenizing import Tokenizing
 
 # Probes are never shed, and their successes are not worth a log line.
@@ -102,6 +103,7 @@ class Gateway:
             rng,
             Registry(self.redis) if self.redis is not None else None,
         )
+        self._pulses = PulseWatch(lambda: self.pool.ready, rng)
         self._watchdog = Watchdog(clock, settings.heartbeat_seconds)
         catalog = Catalog(
             self.pool, clock, settings.first_worker_seconds, settings.lenient_model_name
@@ -136,7 +138,8 @@ class Gateway:
 
     def background(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the listeners as long as they do."""
-        work = [self._discovery.run(), self._watchdog.run(), self._let_in(), self.answers.run()]
+        work = [self._discovery.run(), self._pulses.run(), self._watchdog.run()]
+        work += [self._let_in(), self.answers.run()]
         if self._keys is not None:
             work.append(self._keys.run())
         if self.redis is not None:
@@ -211,7 +214,9 @@ class Gateway:
     def _refresh_metrics(self) -> None:
         """Gauges that are cheaper to read than to keep."""
         self.metrics.workers_known.set(len(self.pool))
-        self.metrics.workers_ready.set(len(self.pool.ready))
+        ready = self.pool.ready
+        self.metrics.workers_ready.set(len(ready))
+        self.metrics.workers_late.set(sum(worker.late for worker in ready))
         self.metrics.running.set(self.admission.running)
         self.metrics.queue_depth.set(self.admission.waiting)
         self.metrics.retry_budget.set(self.budget.remaining)

@@ -62,6 +62,9 @@ class GatewayMetrics:
         self.queue_depth = self._gauge("queue_depth", "Sequences waiting in the gateway.")
         self.workers_known = self._gauge("workers_known", "Workers that discovery lists.")
         self.workers_ready = self._gauge("workers_ready", "Workers that take sequences.")
+        self.workers_late = self._gauge(
+            "workers_late", "Ready workers passed over because their process answers late."
+        )
         self.attempts_failed = self._counter(
             "attempts_failed", "Tries on workers that came to nothing.", "kind"
         )

@@ -170,6 +170,9 @@ class Pool:
         # Never eject more than half: a breaker on most of the pool says more about the requests.
         if 2 * len(closed) >= len(fitting):
             fitting = closed
+        quick = [worker for worker in fitting if not worker.late]
+        if 2 * len(quick) >= len(fitting):
+            fitting = quick
         if avoid:
             fitting = [worker for worker in fitting if worker.address not in avoid] or fitting
         fitting = [worker for worker in fitting if worker.sequences < worker.room] or fitting

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from avikam.gateway.resilience.breaker import Breaker
 from avikam.gateway.workers.channel import OpenChannel, open_channel
 from avikam.gateway.workers.exchange import Exchange
+from avikam.gateway.workers.pulse import Pulse
 from avikam.v1 import worker_pb2
 from avikam.v1.worker_pb2_grpc import WorkerServiceStub
 
@@ -42,6 +43,9 @@ class Worker:
         self.stub = WorkerServiceStub(self.channel)
         self.exchange = Exchange(self.stub)
         self.status: worker_pb2.WorkerStatus | None = None
+        self.pulse = Pulse(clock)
+        # Whether its process answers so late that others are better asked.
+        self.late = False
         self.sequences = 0
         # Of the last status, for every request looks at them: what it runs, what its answers depend
         # on, the sequences it runs at once (slots) and takes at once (room).
