@@ -10,7 +10,7 @@ COPY services ./services
 # The wheel carries the embedded model; a gateway has no use for it.
 RUN mkdir models \
     && python -m venv /opt/avikam \
-    && PIP_CONSTRAINT=constraints.txt /opt/avikam/bin/pip install --no-cache-dir --no-compile .
+    && PIP_CONSTRAINT=constraints.txt /opt/avikam/bin/pip install --no-cache-dir --no-compile '.[tracing]'
 
 # What is inside, as CycloneDX: docker build --target sbom --output . -f docker/gateway.Dockerfile .
 FROM build AS inventory

@@ -11,7 +11,7 @@ COPY services ./services
 COPY models ./models
 RUN python -m venv /opt/avikam \
     && PIP_CONSTRAINT=constraints.txt PIP_EXTRA_INDEX_URL="${TORCH_INDEX}" \
-       /opt/avikam/bin/pip install --no-cache-dir --no-compile '.[worker]'
+       /opt/avikam/bin/pip install --no-cache-dir --no-compile '.[worker,tracing]'
 # The native int8 step, for every kind of x86-64: the final image has no compiler.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \

@@ -17,7 +17,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY services ./services
 COPY models ./models
 RUN python3 -m venv /opt/avikam \
-    && PIP_CONSTRAINT=constraints.txt /opt/avikam/bin/pip install --no-cache-dir '.[cuda]' \
+    && PIP_CONSTRAINT=constraints.txt /opt/avikam/bin/pip install --no-cache-dir '.[cuda,tracing]' \
     && if [ "$FLASH" = 1 ]; then \
            /opt/avikam/bin/pip install --no-cache-dir ninja packaging setuptools wheel \
            && PIP_CONSTRAINT=constraints.txt \

@@ -28,12 +28,14 @@ CHART_OWNED = {
         *("drain_notice_seconds", "drain_seconds"),
         "redis",
         *("worker_tls_key", "worker_tls_certificate", "worker_tls_authority", "worker_tls_name"),
+        *("tracing_endpoint", "tracing_sample_ratio"),
     },
     "workerConfig": {
         *("host", "port", "metrics_port", "model", "adapters"),
         *("kv_redis", "kv_secret", "registry", "registry_address"),
         *("log_format", "worker_id"),
         *("tls_key", "tls_certificate", "tls_authority"),
+        *("tracing_endpoint", "tracing_sample_ratio"),
         *("drain_accept_seconds", "drain_seconds"),
     },
 }

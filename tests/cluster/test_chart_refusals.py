@@ -107,6 +107,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"monitoring": {"disabledAlerts": ["AvikamSlow"]}},
         "monitoring.disabledAlerts names AvikamSlow, which is no alert of this chart",
     ),
+    "a collector without its scheme": (
+        {"tracing": {"endpoint": "otel-collector:4318"}},
+        "does not match pattern '^(https?://[^/@]+(/.*)?)?$'",
+    ),
+    "tracing that contradicts the chart's": (
+        {"gateway": {"config": {"tracing_endpoint": "http://otel-collector:4318"}}},
+        "additional properties 'tracing_endpoint' not allowed",
+    ),
     "a probe of another kind": (
         {"gateway": {"livenessProbe": {"exec": {"command": ["true"]}}}},
         "additional properties 'exec' not allowed",

@@ -50,6 +50,16 @@ def test_the_services_accept_an_example(example: Path, tmp_path: Path) -> None:
             load(WorkerSettings, "worker", file_of(resources, name, tmp_path))
 
 
+def test_gateways_and_workers_are_traced_alike(tmp_path: Path) -> None:
+    endpoint = "https://otel-collector.monitoring:4318"
+    resources = render(values={"tracing": {"endpoint": endpoint, "sampleRatio": 0.25}})
+    gateway = load(GatewaySettings, "gateway", file_of(resources, "avikam-gateway", tmp_path))
+    worker = load(WorkerSettings, "worker", file_of(resources, "avikam-worker-main", tmp_path))
+    for settings in (gateway, worker):
+        assert settings.tracing_endpoint == endpoint
+        assert settings.tracing_sample_ratio == 0.25
+
+
 def test_the_gateway_accepts_the_key_that_the_chart_makes(tmp_path: Path) -> None:
     secret = named(render(), "Secret", "avikam-gateway-keys")["stringData"]
     file = tmp_path / "keys.yaml"

@@ -23,6 +23,7 @@ NAMESPACES = {
     "prometheus": "monitoring",
     "dns": "kube-system",
     "archive": "outside",
+    "collector": "observability",
 }
 # Peers that are addresses: none of the cluster's.
 ADDRESSES = {"archive": "203.0.113.0/24"}
@@ -32,7 +33,10 @@ PORTS = {
     "redis": {"redis": 6379},
     "dns": {"dns": 53},
     "archive": {"https": 443},
+    "collector": {"otlp": 4318},
 }
+
+OUTSIDERS = ("stranger", "neighbour", "prometheus", "dns", "archive", "collector")
 
 Path = tuple[str, str, int]
 
@@ -86,7 +90,7 @@ def matches(selector: dict[str, Any], peer: str) -> bool:
 
 
 def everyone_to_the_gateways() -> Iterator[Path]:
-    for source in ("stranger", "neighbour", "prometheus", "dns", "archive"):
+    for source in OUTSIDERS:
         yield source, "gateway", 8000
         yield source, "gateway", 9000
 
@@ -103,8 +107,8 @@ NEEDED = {
 # What no policy of ours governs: others' own way to the cluster's DNS.
 FOREIGN = {
     (source, target, port)
-    for source in ("stranger", "neighbour", "prometheus", "dns", "archive")
-    for target, port in (("dns", 53), ("archive", 443))
+    for source in OUTSIDERS
+    for target, port in (("dns", 53), ("archive", 443), ("collector", 4318))
     if source != target
 }
 
@@ -116,6 +120,15 @@ def test_only_the_needed_paths_are_open() -> None:
 def test_with_redis_gateways_and_workers_reach_it_and_nobody_else() -> None:
     found = paths(render(values={"redis": {"mode": "internal"}}))
     opened = {("gateway", "redis", 6379), ("worker", "redis", 6379), ("worker", "dns", 53)}
+    assert found == NEEDED | FOREIGN | set(everyone_to_the_gateways()) | opened
+
+
+def test_traced_gateways_and_workers_reach_the_collector() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}
+    tracing = {"endpoint": "http://otel-collector.observability:4318", "peers": [peer]}
+    found = paths(render(values={"tracing": tracing}))
+    opened = {(source, "collector", 4318) for source in ("gateway", "worker")}
+    opened.add(("worker", "dns", 53))
     assert found == NEEDED | FOREIGN | set(everyone_to_the_gateways()) | opened
 
 

@@ -101,8 +101,9 @@ def problems_of(
         ),
         (
             {"environ": {"AVIKAM_GATEWAY__ZZZZ": "1"}},
-            "AVIKAM_GATEWAY__ZZZZ is not a setting; known: log_level, log_format, http_port, "
-            "grpc_port, peers, ratio, verbose, password",
+            "AVIKAM_GATEWAY__ZZZZ is not a setting; known: log_level, log_format, "
+            "tracing_endpoint, tracing_sample_ratio, http_port, grpc_port, peers, ratio, verbose, "
+            "password",
         ),
         (
             {"flags": {"http_port": "70000"}},
@@ -120,6 +121,15 @@ def problems_of(
         (
             {"file": "gateway: {password: 123456}"},
             "gateway.password in c.yaml is refused: input should be a valid string",
+        ),
+        (
+            {"environ": {"AVIKAM_GATEWAY__TRACING_ENDPOINT": "collector:4318"}},
+            "AVIKAM_GATEWAY__TRACING_ENDPOINT is 'collector:4318': a collector's address is "
+            "http://HOST:PORT, or https",
+        ),
+        (
+            {"flags": {"tracing_sample_ratio": 1.5}},
+            "--tracing-sample-ratio is 1.5: input should be less than or equal to 1",
         ),
         ({"file": "gateway: [1]"}, "gateway in c.yaml must hold names and values"),
         ({"file": "- gateway"}, "c.yaml must hold the sections gateway, worker"),

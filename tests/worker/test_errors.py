@@ -198,6 +198,9 @@ class LeakyEngine(FakeEngine):
         raise KeyError(SECRET)
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
 def leaky(settings: WorkerSettings) -> Engine:
     return LeakyEngine()
 
@@ -205,9 +208,11 @@ def leaky(settings: WorkerSettings) -> Engine:
 async def test_an_unforeseen_failure_says_nothing_but_its_request_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    request = sequence_request("canary prompt", request_id="req-42")
+    request.traceparent = f"00-{TRACE}-00f067aa0ba902b7-01"
     async with running_worker(leaky) as worker:
         with pytest.raises(aio.AioRpcError) as failed:
-            await generate(worker.stub, "canary prompt", request_id="req-42")
+            await generate(worker.stub, request)
         with pytest.raises(aio.AioRpcError) as failed_too:
             await worker.stub.Detokenize(worker_pb2.DetokenizeRequest(token_ids=[100]))
 
@@ -218,6 +223,7 @@ async def test_an_unforeseen_failure_says_nothing_but_its_request_id(
     assert "canary" not in caplog.text
     record = next(each for each in caplog.records if each.levelno == logging.ERROR)
     assert record.__dict__["request_id"] == "req-42"
+    assert record.__dict__["trace_id"] == TRACE
     assert "RuntimeError" in record.getMessage()
     assert "encode" in record.getMessage()
 

@@ -18,6 +18,7 @@
   "drain_notice_seconds" .Values.gateway.drain.acceptSeconds
   "drain_seconds" .Values.gateway.drain.timeoutSeconds -}}
 {{- $own = merge $own (include "avikam.mtlsConfig" (dict "root" . "prefix" "worker_") | fromYaml) -}}
+{{- $own = merge $own (include "avikam.tracingConfig" . | fromYaml) -}}
 gateway: {{- toYaml (merge $own (deepCopy .Values.gateway.config)) | nindent 2 }}
 {{- end }}
 
@@ -37,5 +38,15 @@ gateway: {{- toYaml (merge $own (deepCopy .Values.gateway.config)) | nindent 2 }
 {{- $_ := set $own "adapters" (printf "/adapters/%s" .root.Values.adapters.path | trimSuffix "/") -}}
 {{- end -}}
 {{- $own = merge $own (include "avikam.mtlsConfig" (dict "root" .root "prefix" "") | fromYaml) -}}
+{{- $own = merge $own (include "avikam.tracingConfig" .root | fromYaml) -}}
 worker: {{- toYaml (merge $own (deepCopy .pool.config)) | nindent 2 }}
+{{- end }}
+
+{{- define "avikam.tracingConfig" -}}
+{{- with .Values.tracing -}}
+{{- if .endpoint -}}
+tracing_endpoint: {{ .endpoint | quote }}
+tracing_sample_ratio: {{ .sampleRatio }}
+{{- end -}}
+{{- end -}}
 {{- end }}

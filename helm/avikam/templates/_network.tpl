@@ -24,6 +24,18 @@
 {{- end }}
 {{- end }}
 
+{{- define "avikam.tracingEgress" -}}
+{{- with .Values.tracing -}}
+{{- if .endpoint -}}
+{{- $url := urlParse .endpoint -}}
+{{- $usual := ternary "443" "80" (eq $url.scheme "https") -}}
+- to: {{- toYaml .peers | nindent 4 }}
+  ports:
+    - {port: {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default $usual }}, protocol: TCP}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "avikam.modelEgress" -}}
 - to:
     {{- range .Values.model.download.egressCIDRs }}

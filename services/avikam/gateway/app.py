@@ -7,10 +7,13 @@ errors  hosts    scopes        queue      routes      documentation
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -66,6 +69,10 @@ from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.pulse import PulseWatch
 from avikam.gateway.workers.tokenizing import Tokenizing
+from avikam.protocol.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import GatewayTracing
 
 # Probes are never shed, and their successes are not worth a log line.
 PROBES = frozenset({"/livez", "/readyz", "/health", "/health/live", "/health/ready"})
@@ -74,7 +81,7 @@ PROBES = frozenset({"/livez", "/readyz", "/health", "/health/live", "/health/rea
 class Gateway:
     """Everything behind the listeners, made from settings. Needs a running event loop.
 
-    Raises AddressError and KeyFileError for settings it cannot work with.
+    Raises AddressError, KeyFileError and TracingError for settings it cannot work with.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -133,6 +140,7 @@ class Gateway:
         self.tokenizing = Tokenizing(self.pool, catalog)
         self.catalog = catalog
         self.answers = _answers(settings, self.redis, clock)
+        self.tracing = _tracing(settings)
         self.door = Door(self.handler, self.answers, settings, clock)
         self.asgi = self._application(clock)
 
@@ -169,7 +177,7 @@ class Gateway:
         app = Shedder(app, self.metrics, busy, self.admission.refusal)
         app = Checkpoint(app, self.gatekeeper, PROBES)
         app = Guard(app, self.metrics, self.settings.max_requests, PROBES)
-        return Edge(app, self.metrics, clock, PROBES, self.settings.access_log)
+        return Edge(app, self.metrics, clock, PROBES, self.settings.access_log, self.tracing)
 
     def _routes(self) -> list[Route]:
         generate = GenerateRoutes(self.door)
@@ -225,6 +233,15 @@ class Gateway:
 def _index(routes: list[Route], console: bool) -> Index:
     listed = [{"method": r.method, "path": r.path, "does": r.summary} for r in routes]
     return Index({"name": "avikam", "version": __version__, "routes": listed}, console)
+
+
+def _tracing(settings: GatewaySettings) -> GatewayTracing | None:
+    tracing = open_tracing(settings, "avikam-gateway", f"{socket.gethostname()}:{os.getpid()}")
+    if tracing is None:
+        return None
+    from avikam.gateway.request_trace import GatewayTracing
+
+    return GatewayTracing(tracing)
 
 
 def _redis_link(settings: GatewaySettings, metrics: GatewayMetrics) -> RedisLink | None:

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from avikam.gateway.limits.allowance import Allowance
 from avikam.gateway.resilience.journal import Journal
@@ -14,6 +15,9 @@ from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import worker_pb2
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import RequestTrace
 
 # What the gateway assumes of an answer whose length the model chooses.
 _USUAL_ANSWER = 256
@@ -27,7 +31,8 @@ class Generation:
     ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
     client chose it. ``model`` (a model's or an adapter's name), ``fingerprint`` (of the model as it
     is served) and ``journals`` (one per answer, in order) are there once the request is routed.
-    What a ``streamed`` answer has told is not kept longer than continuing it needs.
+    What a ``streamed`` answer has told is not kept longer than continuing it needs. ``trace`` is
+    there when requests are traced.
     """
 
     id: str
@@ -41,6 +46,7 @@ class Generation:
     model: str = ""
     fingerprint: str = ""
     journals: list[Journal] = field(default_factory=list)
+    trace: RequestTrace | None = None
 
 
 def sequences(

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,11 +24,15 @@ from avikam.gateway.http.beside import beside
 from avikam.gateway.http.call import Call, by_name, request_id
 from avikam.gateway.http.edge import CLIENT_GONE
 from avikam.gateway.http.errors import internal_error
+from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.field_count import GENERATE, TOKENIZE, Inside, check_fields
 from avikam.protocol.rpc_errors import status_code, trailers
 from avikam.protocol.wide_numbers import check_numbers
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import GatewayTracing
 
 _log = logging.getLogger(__name__)
 _access = logging.getLogger("avikam.access")
@@ -60,11 +64,13 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         log_all: bool,
+        tracing: GatewayTracing | None = None,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._metrics = metrics
         self._clock = clock
         self._log_all = log_all
+        self._tracing = tracing
         self._wrapped: dict[str, Handler] = {}
         self.busy = 0
 
@@ -123,6 +129,8 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
         call = Call(request_id(by_name(headers)), self._clock(), route=method, status=CLIENT_GONE)
         current_call.set(call)
         counted = method.startswith(_INFERENCE)
+        if self._tracing is not None and counted:
+            call.trace = self._tracing.begin(headers)
         self.busy += counted
         self._metrics.in_flight.inc()
         try:
@@ -165,9 +173,11 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
     def _account(self, call: Call) -> None:
         elapsed = self._clock() - call.started
         self._metrics.count_request(call.route, call.status, elapsed)
+        if call.trace is not None:
+            call.trace.end(call, None)
         if (self._log_all or call.status >= 400) and call.route != HEALTH_CHECK:
             fields = {
-                "request_id": call.id,
+                **log_fields(call.id, call.trace),
                 "route": call.route,
                 "status": call.status,
                 "ms": round(elapsed * 1000, 1),
@@ -178,6 +188,8 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
 
 async def _abort(context: Context, call: Call, error: ApiError) -> None:
     call.status = error.status
+    if call.trace is not None:
+        call.trace.fail(error)
     metadata = (*trailers(error), ("x-request-id", call.id), *_standing(call))
     await context.abort(status_code(error), error.message[:_DETAILS_CHARS], metadata)
 
@@ -225,4 +237,4 @@ def _address(context: Context) -> str:
 def _log_failure(error: Exception, call: Call) -> None:
     """The exception's own text may quote the request: only its type and place are logged."""
     places = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s\n%s", type(error).__name__, places, extra={"request_id": call.id})
+    _log.error("%s\n%s", type(error).__name__, places, extra=log_fields(call.id, call.trace))

@@ -44,7 +44,13 @@ class GrpcServer:
     def __init__(self, gateway: Gateway, shared: bool = False) -> None:
         settings = gateway.settings
         self._shared = shared
-        self._door = Door(gateway.gatekeeper, gateway.metrics, time.monotonic, settings.access_log)
+        self._door = Door(
+            gateway.gatekeeper,
+            gateway.metrics,
+            time.monotonic,
+            settings.access_log,
+            gateway.tracing,
+        )
         self._gateway = gateway
         self._server = aio.server(
             interceptors=[self._door],

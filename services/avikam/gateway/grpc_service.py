@@ -110,6 +110,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             tenant=call.tenant,
             priority=call.priority,
             allowance=call.allowance,
+            trace=call.trace,
         )
 
 

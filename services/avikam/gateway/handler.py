@@ -55,6 +55,8 @@ class Handler:
 
     async def frames(self, generation: Generation) -> AsyncGenerator[News, None]:
         """What happens to every answer, as it happens. Raises ApiError."""
+        if generation.trace is not None:
+            generation.trace.generation = generation
         ticket = self._breaker.enter()
         if ticket is None:
             raise circuit_open(self._breaker.retry_after())
@@ -87,7 +89,7 @@ class Handler:
         generation.model = adapter or model
         generation.fingerprint = self._catalog.fingerprint(model)
         runs = [
-            Run(journal, target, generation.tenant, generation.deadline)
+            Run(journal, target, generation.tenant, generation.deadline, generation.trace)
             for journal, target in sequences(generation, model, adapter, self._rng)
         ]
         generation.journals = [run.journal for run in runs]

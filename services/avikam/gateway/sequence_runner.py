@@ -11,8 +11,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from avikam.gateway.admission.admission import Admission
+from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.resilience.breaker import Ticket
 from avikam.gateway.resilience.failures import (
@@ -36,6 +38,9 @@ from avikam.protocol.errors import ApiError
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import worker_pb2
 
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import RequestTrace
+
 _log = logging.getLogger(__name__)
 
 # The worker gives up this much before the client's deadline, so that its answer arrives.
@@ -48,12 +53,14 @@ News = tuple[Journal, worker_pb2.SequenceFrame]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One sequence on its way. ``deadline`` is on the monotonic clock, in seconds."""
+    """One sequence on its way. ``deadline`` is on the monotonic clock, in seconds; ``trace`` is
+    there when requests are traced."""
 
     journal: Journal
     target: Target
     tenant: str
     deadline: float
+    trace: RequestTrace | None = None
     attempt: Attempt | None = None
     ticket: Ticket | None = None
     last_token_at: float = 0.0
@@ -108,7 +115,7 @@ class SequenceRunner:
                     return
                 frame = await self._next_frame(run)
         except ApiError as error:
-            self._settle(run, ok=_verdict(error))
+            self._settle(run, ok=_verdict(error), error=error)
             raise
         finally:
             self._settle(run, ok=None if journal.finish is None or run.counted else True)
@@ -158,7 +165,8 @@ class SequenceRunner:
         run.ticket = worker.breaker.enter()
         run.counted = False
         request = run.journal.next_request()
-        run.attempt = Attempt(worker, request, run.target.cost, timeout, self._clock)
+        trace = run.trace.attempt(request, worker.address) if run.trace is not None else None
+        run.attempt = Attempt(worker, request, run.target.cost, timeout, self._clock, trace)
         self._watchdog.add(run.attempt)
         frame = await self._read(run)
         if worker.status is not None:
@@ -211,7 +219,7 @@ class SequenceRunner:
         run.avoid.add(worker.address)
         self._metrics.attempts_failed.labels(failure.kind.value).inc()
         unfit = failure.kind in (Kind.FULL, Kind.UNSUPPORTED)
-        self._settle(run, ok=None if unfit else False)
+        self._settle(run, ok=None if unfit else False, error=failure)
         if failure.kind is Kind.LOST:
             self._pool.note_death(worker)
         if failure.silent:
@@ -223,10 +231,12 @@ class SequenceRunner:
         """A worker was lost under the sequence. Raises when it is the sequence's doing."""
         journal = run.journal
         if self._quarantine.note_death(run.case, len(journal.tokens), journal.request):
-            _log.warning("quarantined", extra={"request_id": journal.request.request_id})
+            _log.warning("quarantined", extra=log_fields(journal.request.request_id, run.trace))
             raise request_quarantined() from None
 
-    def _settle(self, run: Run, ok: bool | None) -> None:
+    def _settle(
+        self, run: Run, ok: bool | None, error: AttemptError | ApiError | None = None
+    ) -> None:
         """End the attempt if one runs; ``ok`` is its outcome for the breaker, None for neither."""
         attempt, ticket = run.attempt, run.ticket
         if attempt is None:
@@ -234,6 +244,8 @@ class SequenceRunner:
         run.attempt = run.ticket = None
         self._watchdog.discard(attempt)
         attempt.close()
+        if attempt.trace is not None:
+            attempt.trace.end(run.journal.finish, error)
         if ticket is not None and ok is None:
             attempt.worker.breaker.release(ticket)
         elif ticket is not None:

@@ -29,6 +29,7 @@ from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.discovery import AddressError
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.logging import configure_logging
+from avikam.protocol.tracing import TracingError
 
 _log = logging.getLogger(__name__)
 
@@ -82,11 +83,13 @@ class GatewayServer:
             self.gateway = Gateway(self.settings)
             self._start_metrics()
             await self._start_grpc()
-        except (AddressError, KeyFileError, OSError, StartError) as error:
+        except (AddressError, KeyFileError, OSError, StartError, TracingError) as error:
             listening.close()
             await self._stop_metrics()
             if isinstance(error, StartError):
                 raise
+            if isinstance(error, TracingError):
+                raise StartError(str(error)) from error
             raise StartError(f"cannot use its settings: {error}") from error
         self._http = _Listener(self._http_config())
         work = [*self.gateway.background(), self._http.serve(sockets=[listening])]
@@ -122,6 +125,8 @@ class GatewayServer:
         if self._grpc is not None:
             await self._grpc.stop()
         await self._stop_metrics()
+        if self.gateway.tracing is not None:
+            await self.gateway.tracing.close()
 
     def _end_connections(self) -> None:
         """Every answer from now on is its connection's last, so that clients come back elsewhere.

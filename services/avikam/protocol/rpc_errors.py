@@ -34,8 +34,13 @@ Trailers = tuple[tuple[str, str], ...]
 
 
 def status_code(error: ApiError) -> grpc.StatusCode:
-    """gRPC's code of an error; INTERNAL where HTTP's has no counterpart."""
-    return _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+    """gRPC's code of an error."""
+    return code_of_status(error.status)
+
+
+def code_of_status(status: int) -> grpc.StatusCode:
+    """gRPC's code of an HTTP status that is an error; INTERNAL where it has no counterpart."""
+    return _CODES.get(status, grpc.StatusCode.INTERNAL)
 
 
 def trailers(error: ApiError) -> Trailers:

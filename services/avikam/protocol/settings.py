@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -69,6 +70,18 @@ class Settings(BaseModel):
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="How logs are written; auto is text on a terminal, else JSON."
     )
+    tracing_endpoint: str | None = Field(
+        default=None,
+        description="OpenTelemetry collector that gets spans over OTLP/HTTP, e.g. "
+        "http://otel-collector:4318; off traces nothing.",
+    )
+    tracing_sample_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Part of the requests that is traced; a client's traceparent decides for "
+        "its own.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -79,6 +92,18 @@ class Settings(BaseModel):
         # YAML 1.1 reads a bare `off` as false.
         if optional and (value is False or (isinstance(value, str) and value.lower() in _OFF)):
             return None
+        return value
+
+    @field_validator("tracing_endpoint")
+    @classmethod
+    def _collector_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("a collector's address is http://HOST:PORT, or https")
+        if url.username is not None or url.password is not None:
+            raise ValueError("put credentials into OTEL_EXPORTER_OTLP_HEADERS, not into the URL")
         return value
 
 

@@ -20,6 +20,7 @@ from grpc import aio
 
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.rpc_errors import status_code, trailers
+from avikam.protocol.tracing import recorded_trace
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
             except ApiError as error:
                 await self._abort(context, error)
             except Exception as error:  # the last door before the network
-                log_failure(error, getattr(request, "request_id", ""))
+                log_failure(error, request)
                 await self._abort(context, ApiError(500, INTERNAL_TEXT, "internal_error"))
 
         return call
@@ -108,12 +109,10 @@ _NOT_A_MESSAGE = invalid(
 )
 
 
-def log_failure(error: Exception, request_id: str) -> None:
+def log_failure(error: Exception, request: object) -> None:
     """Log where an unexpected exception came from, and not its words."""
     places = "".join(traceback.format_tb(error.__traceback__))
-    _log.error(
-        "%s while serving a request\n%s",
-        type(error).__name__,
-        places,
-        extra={"request_id": request_id},
-    )
+    extra = {"request_id": getattr(request, "request_id", "")}
+    if trace_id := recorded_trace(getattr(request, "traceparent", "")):
+        extra["trace_id"] = trace_id
+    _log.error("%s while serving a request\n%s", type(error).__name__, places, extra=extra)

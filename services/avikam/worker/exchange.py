@@ -94,7 +94,7 @@ class Exchange:
         except ApiError as error:
             self._end(line.number, error)
         except Exception as error:  # the last door before the network
-            log_failure(error, request.request_id)
+            log_failure(error, request)
             self._end(line.number, ApiError(500, INTERNAL_TEXT, "internal_error"))
         else:
             if not line.finished:

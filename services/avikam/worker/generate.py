@@ -8,7 +8,7 @@ request ─► checked spec ─► engine.submit ─► `accepted` ─► frames
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from avikam.engine.interface import Engine, SequenceSpec
 from avikam.v1 import worker_pb2
@@ -16,6 +16,9 @@ from avikam.worker.frames import FrameWriter
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.streams import Stream, Streams, handed_over
 from avikam.worker.wire import sequence_spec
+
+if TYPE_CHECKING:
+    from avikam.worker.sequence_trace import SequenceTrace
 
 
 class Caller(Protocol):
@@ -36,7 +39,12 @@ class Generation:
         self._streams = streams
         self._metrics = metrics
 
-    async def run(self, request: worker_pb2.SequenceRequest, caller: Caller) -> None:
+    async def run(
+        self,
+        request: worker_pb2.SequenceRequest,
+        caller: Caller,
+        trace: SequenceTrace | None = None,
+    ) -> None:
         """Serve one request; every way out leaves nothing behind in the engine."""
         key = self._streams.next_key(request.request_id)
         spec = await sequence_spec(request, self._engine, key, caller.time_remaining())
@@ -44,20 +52,30 @@ class Generation:
             await asyncio.to_thread(self._engine.prepare, spec.sampling)
         with self._streams.open(key) as stream:
             self._engine.submit(spec, stream.box.put)
+            if trace is not None:
+                trace.admitted(self._engine.model.id, len(spec.prompt))
+            writer = FrameWriter(self._engine, request.attempt)
             try:
-                await self._stream(stream, spec, FrameWriter(self._engine, request.attempt), caller)
+                await self._stream(stream, spec, writer, caller, trace)
             finally:
                 # A sequence that has finished is unknown to the engine, and ignored.
                 self._engine.cancel(key)
 
     async def _stream(
-        self, stream: Stream, spec: SequenceSpec, writer: FrameWriter, caller: Caller
+        self,
+        stream: Stream,
+        spec: SequenceSpec,
+        writer: FrameWriter,
+        caller: Caller,
+        trace: SequenceTrace | None,
     ) -> None:
         account = self._metrics.account(spec)
         await caller.write(writer.accepted(spec))
         index, ended = len(spec.generated), False
         while not ended:
             deltas = await stream.box.take()
+            if trace is not None and deltas:
+                trace.add(deltas)
             for frame in writer.frames(deltas):
                 await caller.write(frame)
             if deltas:

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc import ServerCredentials, aio
 from grpc_reflection.v1alpha import reflection
@@ -26,6 +26,7 @@ from avikam.engine.interface import Engine
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.logging import configure_logging
 from avikam.protocol.tls import certificate_files
+from avikam.protocol.tracing import TracingError, open_tracing
 from avikam.v1 import worker_pb2_grpc
 from avikam.worker.engines import build_engine, in_thread
 from avikam.worker.errors import ErrorInterceptor
@@ -36,6 +37,9 @@ from avikam.worker.settings import WorkerSettings
 from avikam.worker.status import StatusBoard, WorkerState
 from avikam.worker.streams import Streams
 from avikam.worker.tls import server_credentials
+
+if TYPE_CHECKING:
+    from avikam.worker.sequence_trace import WorkerTracing
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ class WorkerServer:
         self._metrics_server: MetricsServer | None = None
         self._pulse: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
+        self._tracing: WorkerTracing | None = None
         self._beat_at = time.monotonic()
 
     @property
@@ -102,6 +107,7 @@ class WorkerServer:
         )
         self.port = self._listen()
         self.board = StatusBoard(self._worker_id(), avikam.__version__, self.settings.stall_seconds)
+        self._tracing = _tracing(self.settings, self._worker_id())
         self._add_services()
         self.metrics.watch_worker(lambda: self.board.state.value, lambda: len(self.streams))
         self._start_metrics()
@@ -146,6 +152,8 @@ class WorkerServer:
             await asyncio.to_thread(self._metrics_server.stop)
         if self.board.engine is not None:
             await asyncio.to_thread(self.board.engine.close)
+        if self._tracing is not None:
+            await self._tracing.close()
 
     def _register(self) -> None:
         url = self.settings.registry
@@ -191,8 +199,8 @@ class WorkerServer:
         if self.settings.engine == "fake":
             from avikam.worker.fault_injection import FaultyWorkerService
 
-            return FaultyWorkerService(self.board, self.streams, self.metrics)
-        return WorkerService(self.board, self.streams, self.metrics)
+            return FaultyWorkerService(self.board, self.streams, self.metrics, self._tracing)
+        return WorkerService(self.board, self.streams, self.metrics, self._tracing)
 
     def _worker_id(self) -> str:
         return self.settings.worker_id or f"{socket.gethostname()}:{self.port}"
@@ -232,6 +240,18 @@ def _credentials(settings: WorkerSettings) -> ServerCredentials | None:
         return None if files is None else server_credentials(files)
     except OSError as error:
         raise StartError(f"cannot read its certificate: {error}") from error
+
+
+def _tracing(settings: WorkerSettings, worker_id: str) -> WorkerTracing | None:
+    try:
+        tracing = open_tracing(settings, "avikam-worker", worker_id)
+    except TracingError as error:
+        raise StartError(str(error)) from error
+    if tracing is None:
+        return None
+    from avikam.worker.sequence_trace import WorkerTracing
+
+    return WorkerTracing(tracing)
 
 
 def _try_to_bind(host: str, port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from avikam.engine.interface import Engine
 from avikam.protocol.errors import invalid
@@ -16,6 +17,9 @@ from avikam.worker.status import StatusBoard
 from avikam.worker.streams import Streams
 from avikam.worker.wire import check_ids, checked_form, encode
 
+if TYPE_CHECKING:
+    from avikam.worker.sequence_trace import WorkerTracing
+
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     """The worker's side of the contract with the gateway. Methods have the protocol's names.
@@ -24,16 +28,30 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     where a generator would wait for the garbage collector with its slot still taken.
     """
 
-    def __init__(self, board: StatusBoard, streams: Streams, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        board: StatusBoard,
+        streams: Streams,
+        metrics: WorkerMetrics,
+        tracing: WorkerTracing | None = None,
+    ) -> None:
         self._board = board
         self._streams = streams
         self._metrics = metrics
+        self._tracing = tracing
 
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
+        if self._tracing is None:
+            await self._generation().run(request, context)
+            return
+        with self._tracing.sequence(request) as trace:
+            await self._generation().run(request, context, trace)
+
+    def _generation(self) -> Generation:
         engine = self._board.engine_for_new_work()
-        await Generation(engine, self._streams, self._metrics).run(request, context)
+        return Generation(engine, self._streams, self._metrics)
 
     async def Exchange(  # type: ignore[override]  # noqa: N802
         self, requests: object, context: Context

@@ -80,6 +80,7 @@ class Door:
             priority=call.priority,
             allowance=call.allowance,
             streamed=stream,
+            trace=call.trace,
         )
         reply = GenerationReply(self._handler, generation, dialect, self._clock, stream)
         key = call.headers.get(_IDEMPOTENCY)

@@ -119,13 +119,19 @@ class GenerationReply(Response):
                         pinger.spoke()
             return held + dialect.closing(generation, self._elapsed()), True
         except ApiError as error:
-            return held + dialect.failure(error), False
+            return held + self._failure(error), False
         except ClientGoneError:
             raise
         except Exception as error:
             # A status is out: without this event the client would see a cut and no reason.
-            log_failure(error, generation.id)
-            return held + dialect.failure(internal_error()), False
+            log_failure(error, generation.id, generation.trace)
+            return held + self._failure(internal_error()), False
+
+    def _failure(self, error: ApiError) -> bytes:
+        """The last words of a stream that broke; its status does not tell, so its trace must."""
+        if self._generation.trace is not None:
+            self._generation.trace.fail(error)
+        return self._dialect.failure(error)
 
     def _elapsed(self) -> float:
         return self._clock() - self._started

@@ -6,9 +6,12 @@ import re
 import secrets
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avikam.gateway.limits.allowance import Allowance
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import RequestTrace
 
 _KEY = "avikam.call"
 _REQUEST_ID = re.compile(rb"[\w-]{1,64}")
@@ -19,7 +22,8 @@ class Call:
     """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's, as are
     the limits of ``allowance`` and the ``priority``. ``size`` is the body's, in bytes. ``shed`` is
     whether it was refused unread, of which there may be too many for a log. ``headers`` are the
-    request's by name; of those that came twice, the first."""
+    request's by name; of those that came twice, the first. ``trace`` is there when requests are
+    traced."""
 
     id: str
     started: float
@@ -31,6 +35,7 @@ class Call:
     size: int = 0
     shed: bool = False
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    trace: RequestTrace | None = None
 
 
 def put_call(scope: MutableMapping[str, Any], call: Call) -> None:

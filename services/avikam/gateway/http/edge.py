@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,12 +20,17 @@ from avikam.gateway.http.errors import (
     internal_error,
     log_failure,
 )
+from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import GatewayTracing
 
 _access = logging.getLogger("avikam.access")
 
 _SLASHES = re.compile("/+")
+_SCRAPES = "/metrics"
 # Nobody waits for this status: the client has left.
 CLIENT_GONE = 499
 _FIXED_HEADERS = (
@@ -34,7 +40,8 @@ _FIXED_HEADERS = (
 
 
 class Edge:
-    """ASGI middleware; see the module."""
+    """ASGI middleware; see the module. Successes of ``quiet`` paths are not logged; no request to
+    them, nor a scrape, is traced."""
 
     def __init__(
         self,
@@ -43,12 +50,15 @@ class Edge:
         clock: Callable[[], float],
         quiet: frozenset[str],
         log_all: bool,
+        tracing: GatewayTracing | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._clock = clock
         self._quiet = quiet
         self._log_all = log_all
+        self._tracing = tracing
+        self._untraced = quiet | {_SCRAPES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,6 +70,8 @@ class Edge:
             scope["path"] = _SLASHES.sub("/", path).rstrip("/") or "/"
         headers = by_name(scope["headers"])
         call = Call(request_id(headers), self._clock(), headers=headers)
+        if self._tracing is not None and scope["path"] not in self._untraced:
+            call.trace = self._tracing.begin(scope["headers"])
         put_call(scope, call)
         reply = _Reply(call, send, self._clock, scope["path"])
         self._metrics.in_flight.inc()
@@ -78,12 +90,14 @@ class Edge:
         except ApiError as error:
             await self._reply_error(error, scope, receive, reply)
         except Exception as error:
-            log_failure(error, call.id)
+            log_failure(error, call.id, call.trace)
             await self._reply_error(internal_error(), scope, receive, reply)
 
     async def _reply_error(
         self, error: ApiError, scope: Scope, receive: Receive, reply: _Reply
     ) -> None:
+        if reply.call.trace is not None:
+            reply.call.trace.fail(error)
         if reply.call.status:
             # Half a reply is out. Ending without its last chunk is what tells the client.
             raise ConnectionAbortedError(error.code)
@@ -92,10 +106,12 @@ class Edge:
     def _account(self, call: Call, scope: Scope) -> None:
         elapsed = self._clock() - call.started
         self._metrics.count_request(call.route, call.status, elapsed)
+        if call.trace is not None:
+            call.trace.end(call, scope["method"])
         failed = call.status >= 400 and not call.shed
         if (self._log_all or failed) and scope["path"] not in self._quiet:
             fields = {
-                "request_id": call.id,
+                **log_fields(call.id, call.trace),
                 "route": call.route,
                 "status": call.status,
                 "ms": round(elapsed * 1000, 1),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.responses import Response
 
+from avikam.gateway.log_fields import log_fields
 from avikam.protocol.errors import ApiError
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import RequestTrace
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +51,10 @@ def error_response(error: ApiError, path: str, request_id: str) -> Response:
     return Response(body, error.status, headers, "application/json")
 
 
-def log_failure(error: Exception, request_id: str) -> None:
+def log_failure(error: Exception, request_id: str, trace: RequestTrace | None) -> None:
     """Log where it happened and its type: the exception's own text may quote the request."""
     places = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s\n%s", type(error).__name__, places, extra={"request_id": request_id})
+    _log.error("%s\n%s", type(error).__name__, places, extra=log_fields(request_id, trace))
 
 
 def internal_error() -> ApiError:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from avikam.gateway.resilience.failures import AttemptError, Kind, deadline_exceeded
 from avikam.gateway.workers.worker import Clock, Worker
 from avikam.v1 import worker_pb2
+
+if TYPE_CHECKING:
+    from avikam.gateway.request_trace import AttemptTrace
 
 
 class Attempt:
@@ -22,8 +27,10 @@ class Attempt:
         cost: int,
         timeout: float,
         clock: Clock,
+        trace: AttemptTrace | None = None,
     ) -> None:
         self.worker = worker
+        self.trace = trace
         self._cost = cost
         self._clock = clock
         self._deadline = clock() + timeout
