@@ -89,6 +89,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     ) -> worker_pb2.LoadAdapterResponse:
         engine = self._board.engine_or_refuse()
         info = await asyncio.to_thread(engine.load_adapter, request.name, request.path)
+        self._board.refresh()
         adapter = generation_pb2.Adapter(name=info.name, digest=info.digest, bytes=info.bytes)
         return worker_pb2.LoadAdapterResponse(adapter=adapter)
 
@@ -96,6 +97,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self, request: worker_pb2.UnloadAdapterRequest, context: Context
     ) -> worker_pb2.UnloadAdapterResponse:
         self._board.engine_or_refuse().unload_adapter(request.name)
+        self._board.refresh()
         return worker_pb2.UnloadAdapterResponse()
 
 

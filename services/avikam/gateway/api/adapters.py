@@ -8,6 +8,7 @@ anything else                      502 with each worker's outcome; asking again 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -30,6 +31,8 @@ from avikam.v1 import worker_pb2
 
 # Weights are read from a disk that may be slow.
 _SECONDS = 120.0
+# A status comes on every change, and at least every second.
+_TOLD_SECONDS = 2.0
 
 
 class LoadAdapterBody(StrictBody):
@@ -81,6 +84,7 @@ class AdapterRoutes:
         async def call(worker: Worker) -> str:
             reply = await worker.stub.LoadAdapter(message, timeout=_SECONDS)
             digest: str = reply.adapter.digest
+            await self._told(worker, body.lora_name, digest)
             return digest
 
         return await self._everywhere(body.lora_name, call)
@@ -92,9 +96,16 @@ class AdapterRoutes:
 
         async def call(worker: Worker) -> str:
             await worker.stub.UnloadAdapter(message, timeout=_SECONDS)
+            await self._told(worker, body.lora_name, "")
             return ""
 
         return await self._everywhere(body.lora_name, call)
+
+    async def _told(self, worker: Worker, name: str, digest: str) -> None:
+        """Wait until the worker's status says it too: who is answered may count on it at once."""
+        until = time.monotonic() + _TOLD_SECONDS
+        while worker.adapter_digest(name) != digest and (left := until - time.monotonic()) > 0:
+            await self._pool.wait_for_change(left)
 
     async def _everywhere(self, name: str, call: Callable[[Worker], Awaitable[str]]) -> Response:
         outcomes = await asyncio.gather(*(_outcome(worker, call) for worker in self._pool))

@@ -121,7 +121,7 @@ class Pool:
         self._changed = asyncio.Event()
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Until some worker's readiness changed, or the time is up."""
+        """Until some worker's readiness or adapters changed, or the time is up."""
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()

@@ -49,11 +49,12 @@ class StatusWatch:
 
     def _take(self, status: worker_pb2.WorkerStatus) -> None:
         worker = self._worker
-        was_ready = worker.ready
+        was_ready, had = worker.ready, worker.adapters
         busy_others = any(w is not worker and w.sequences for w in self._pool.ready)
         worker.update(status, slow_start=busy_others)
         if worker.ready != was_ready:
             _log.info("worker %s %s", worker.address, "ready" if worker.ready else "not ready")
+        if worker.ready != was_ready or worker.adapters != had:
             self._pool.notify()
 
     def _lose(self, why: str) -> None:

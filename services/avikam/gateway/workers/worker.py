@@ -86,10 +86,15 @@ class Worker:
             return 1.0
         return 0.1 + 0.9 * age / self.SLOW_START
 
+    @property
+    def adapters(self) -> dict[str, str]:
+        """Digests of what it has loaded, by name."""
+        loaded = () if self.status is None else self.status.adapters
+        return {adapter.name: adapter.digest for adapter in loaded}
+
     def adapter_digest(self, name: str) -> str:
         """What it has loaded under ``name``; empty for nothing."""
-        adapters = () if self.status is None else self.status.adapters
-        return next((adapter.digest for adapter in adapters if adapter.name == name), "")
+        return self.adapters.get(name, "") if name else ""
 
     def update(self, status: worker_pb2.WorkerStatus, slow_start: bool) -> None:
         """Take in a status. ``slow_start`` is whether others carry the traffic meanwhile."""
