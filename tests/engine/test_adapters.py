@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avikam.engine.interface import SequenceSpec
-from avikam.model.checkpoint import load_checkpoint
+from avikam.model.checkpoint import CheckpointError, load_checkpoint
 from avikam.protocol.errors import ApiError
 from avikam.protocol.sampling import SamplingParams
 from tests.engine.client import Answer, ask
@@ -159,6 +159,31 @@ def test_unsafe_names_are_refused(build: BuildEngine, root: Path, name: str) -> 
     with pytest.raises(ApiError) as refusal:
         build(adapters=root).load_adapter(name, "a0")
     assert (refusal.value.status, refusal.value.param) == (400, "lora_name")
+
+
+def test_adapters_are_there_from_the_start(build: BuildEngine, root: Path) -> None:
+    engine = build(adapters=root, load_adapters=("a0", "poet=a1"))
+    assert [info.name for info in engine.stats().adapters] == ["a0", "poet"]
+    later = build(adapters=root)
+    later.load_adapter("x", "a1")
+    expected = ask(later, PROMPT, adapter="x", max_tokens=12).wait()
+    assert ask(engine, PROMPT, adapter="poet", max_tokens=12).wait().tokens == expected.tokens
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        ("missing", "'missing': lora_path names no folder"),
+        ("a b=a0", "'a b=a0': adapter name 'a b' must be"),
+        ("broken", "'broken': adapter 'broken': adapter_config.json cannot be read"),
+    ],
+)
+def test_an_adapter_that_cannot_be_loaded_at_the_start_is_named(
+    build: BuildEngine, root: Path, wanted: str, complaint: str
+) -> None:
+    (root / "broken").mkdir()
+    with pytest.raises(CheckpointError, match=complaint):
+        build(adapters=root, load_adapters=("a0", wanted))
 
 
 def test_without_a_root_nothing_is_loaded(build: BuildEngine) -> None:

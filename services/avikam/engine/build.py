@@ -55,6 +55,7 @@ class EngineOptions:
     native: bool = True  # int8 steps on a CPU through the native library, where it can be built
     ahead: bool = True  # on a GPU: decode by graphs, and launch a step before reading the last
     adapters: Path | None = None  # folder that adapters may be loaded from
+    load_adapters: tuple[str, ...] = ()  # of these at the start: FOLDER or NAME=FOLDER
     adapter_bytes: int = 256 * 2**20
     kv: KvOptions | None = field(default_factory=KvOptions)  # None: prefixes are not reused
 
@@ -69,6 +70,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
     runner, apply = _runner(options, checkpoint, kind, device, never)
     adapters = AdapterStore(checkpoint.config, options.adapters, options.adapter_bytes, apply)
+    _load_at_start(adapters, options.load_adapters)
     runner.warm_up()
     cache = runner.store
     log.info(
@@ -86,6 +88,16 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         queue_requests=options.queue_requests,
         queue_tokens=options.queue_tokens,
     )
+
+
+def _load_at_start(adapters: AdapterStore, wanted: tuple[str, ...]) -> None:
+    """So that a worker that replaces another, or joins it, has what that was told to load."""
+    for text in wanted:
+        name, _, folder = text.partition("=")
+        try:
+            adapters.load(name, folder or name)
+        except ApiError as error:
+            raise CheckpointError(f"load_adapters: {text!r}: {error.message}") from error
 
 
 def useful_threads(config: ModelConfig) -> int:

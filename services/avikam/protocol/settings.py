@@ -48,7 +48,8 @@ def _split(value: Any) -> Any:
     return value
 
 
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Addresses = Texts
 
 
 class SettingsError(ValueError):

@@ -41,6 +41,7 @@ def _real(settings: WorkerSettings) -> Engine:
         ranks=settings.ranks,
         ahead=settings.ahead,
         adapters=settings.adapters,
+        load_adapters=settings.load_adapters,
         adapter_bytes=settings.adapter_bytes,
         kv=_kv_options(settings),
     )

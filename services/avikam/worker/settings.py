@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 import avikam
 from avikam.engine.fault_plan import FaultPlan
-from avikam.protocol.settings import Port, Settings
+from avikam.protocol.settings import Port, Settings, Texts
 from avikam.protocol.tls import certificate_files
 
 EMBEDDED_MODEL = "avikam1-nano"
@@ -75,6 +75,11 @@ class WorkerSettings(Settings):
     )
     adapters: Path | None = Field(
         default=None, description="Folder that LoRA adapters may be loaded from; off without it."
+    )
+    load_adapters: Texts = Field(
+        default=(),
+        description="Adapters to load at the start, separated by commas: folders inside adapters, "
+        "or NAME=FOLDER.",
     )
     adapter_bytes: int = Field(
         default=256 * 2**20, ge=0, description="Memory for loaded adapters; idle ones leave first."
