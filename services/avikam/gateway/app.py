@@ -40,6 +40,7 @@ from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, Tokenizer
 from avikam.gateway.console.index import Index
 from avikam.gateway.drain import Drain
 from avikam.gateway.handler import Handler
+from avikam.gateway.http.body_room import NO_ROOM, BodyRoom
 from avikam.gateway.http.edge import Edge
 from avikam.gateway.http.fast_lane import FastLane
 from avikam.gateway.http.guard import Guard
@@ -141,7 +142,8 @@ class Gateway:
         self.catalog = catalog
         self.answers = _answers(settings, self.redis, clock)
         self.tracing = _tracing(settings)
-        self.door = Door(self.handler, self.answers, settings, clock)
+        self.room = BodyRoom(settings.body_bytes, self.metrics.shed.labels(NO_ROOM).inc)
+        self.door = Door(self.handler, self.answers, settings, clock, self.room)
         self.asgi = self._application(clock)
 
     def background(self) -> list[Coroutine[None, None, None]]:
@@ -176,7 +178,7 @@ class Gateway:
         app = FastLane(app, busy)
         app = Shedder(app, self.metrics, busy, self.admission.refusal)
         app = Checkpoint(app, self.gatekeeper, PROBES)
-        app = Guard(app, self.metrics, self.settings.max_requests, PROBES)
+        app = Guard(app, self.metrics, self.settings.max_requests, self.room, PROBES)
         return Edge(app, self.metrics, clock, PROBES, self.settings.access_log, self.tracing)
 
     def _routes(self) -> list[Route]:

@@ -1,13 +1,14 @@
 """The door of the gateway's RPCs: what :mod:`avikam.gateway.http` is to REST.
 
-key ─► decode ─► method ─► status and avikam-* trailers, metrics, access log
+key ─► receive ─► decode ─► method ─► status and avikam-* trailers, metrics, access log
 
 Keys come as metadata, ``authorization: Bearer KEY`` or ``x-api-key``, and are checked before the
-request is parsed. Only a health check needs none. Nothing of a request reaches a log.
+request is received. Only a health check needs none. Nothing of a request reaches a log.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,11 +22,14 @@ from grpc import aio
 
 from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.http.beside import beside
+from avikam.gateway.http.body import too_slow
+from avikam.gateway.http.body_room import BodyRoom
 from avikam.gateway.http.call import Call, by_name, request_id
 from avikam.gateway.http.edge import CLIENT_GONE
 from avikam.gateway.http.errors import internal_error
 from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
+from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.field_count import GENERATE, TOKENIZE, Inside, check_fields
 from avikam.protocol.rpc_errors import status_code, trailers
@@ -63,13 +67,16 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
         gatekeeper: Gatekeeper,
         metrics: GatewayMetrics,
         clock: Callable[[], float],
-        log_all: bool,
+        room: BodyRoom,
+        settings: GatewaySettings,
         tracing: GatewayTracing | None = None,
     ) -> None:
+        self._room = room
+        self._seconds = settings.request_timeout_seconds
         self._gatekeeper = gatekeeper
         self._metrics = metrics
         self._clock = clock
-        self._log_all = log_all
+        self._log_all = settings.access_log
         self._tracing = tracing
         self._wrapped: dict[str, Handler] = {}
         self.busy = 0
@@ -97,22 +104,36 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]
                 handler.request_deserializer,
                 serialize,
             )
-        decode = handler.request_deserializer
-        if handler.response_streaming:
-            call = self._call(handler.unary_stream, decode, method)
-            return grpc.unary_stream_rpc_method_handler(call, response_serializer=serialize)
-        call = self._call(handler.unary_unary, decode, method)
-        return grpc.unary_unary_rpc_method_handler(call, response_serializer=serialize)
+        streaming = handler.response_streaming
+        behaviour = handler.unary_stream if streaming else handler.unary_unary
+        call = self._call(behaviour, handler.request_deserializer, method)
+        # As methods that read a stream, they begin before the request is received.
+        if streaming:
+            return grpc.stream_stream_rpc_method_handler(call, None, serialize)
+        return grpc.stream_unary_rpc_method_handler(call, None, serialize)
 
     def _call(self, behaviour: Any, decode: Any, method: str) -> Any:
         inside = _INSIDE.get(method)
 
-        async def call(data: bytes, context: Context) -> Any:
+        async def call(_: AsyncIterator[bytes], context: Context) -> Any:
             async with self._served(context, method):
-                request = await beside(len(data), lambda: _decoded(decode, data, inside))
-                return await behaviour(request, context)
+                data = await self._received(context)
+                with self._room.held(len(data)):
+                    request = await beside(len(data), lambda: _decoded(decode, data, inside))
+                    return await behaviour(request, context)
 
         return call
+
+    async def _received(self, context: Context) -> bytes:
+        """The one message of a call; 408 when it does not come."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                data: object = await context.read()
+        except TimeoutError:
+            raise too_slow() from None
+        if not isinstance(data, bytes):
+            raise invalid("The call has no request; send one.", None, "invalid_protobuf")
+        return data
 
     def _stream(self, behaviour: Any, method: str) -> Any:
         async def stream(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:

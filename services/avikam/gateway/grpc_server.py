@@ -48,7 +48,8 @@ class GrpcServer:
             gateway.gatekeeper,
             gateway.metrics,
             time.monotonic,
-            settings.access_log,
+            gateway.room,
+            settings,
             gateway.tracing,
         )
         self._gateway = gateway

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
+from avikam.protocol.limits import LIMITS, MIB
 from avikam.protocol.settings import Addresses, Port, Settings
 from avikam.protocol.tls import certificate_files
 
@@ -103,6 +104,12 @@ class GatewaySettings(Settings):
     )
     max_requests: int = Field(
         default=4096, ge=1, description="Requests in the gateway; more are refused unread."
+    )
+    body_bytes: int = Field(
+        default=128 * MIB,
+        ge=LIMITS.protobuf_body_bytes,
+        description="Memory for large request bodies, of all clients together; more are told to "
+        "come back.",
     )
 
     # Guard

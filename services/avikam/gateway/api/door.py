@@ -15,6 +15,7 @@ from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.generation import Generation
 from avikam.gateway.http.beside import beside
 from avikam.gateway.http.body import BodyKind, body_kind, read_body
+from avikam.gateway.http.body_room import BodyRoom
 from avikam.gateway.http.call import Call, call_of
 from avikam.gateway.idempotency.answers import Answers, Twice, checked_key, fingerprint
 from avikam.gateway.limits.metering import MeteredHandler
@@ -37,8 +38,10 @@ class Door:
         answers: Answers,
         settings: GatewaySettings,
         clock: Callable[[], float],
+        room: BodyRoom,
     ) -> None:
         self._handler = handler
+        self._room = room
         self._answers = answers
         self._settings = settings
         self._clock = clock
@@ -55,7 +58,8 @@ class Door:
     async def read(self, request: Request, *, protobuf: bool) -> tuple[BodyKind, bytes]:
         """The body and its kind."""
         kind = body_kind(request, protobuf=protobuf)
-        body = await read_body(request, kind, self._settings.body_timeout_seconds)
+        seconds = self._settings.body_timeout_seconds
+        body = await read_body(request, kind, seconds, self._room)
         call = call_of(request.scope)
         call.size = len(body)
         if _IDEMPOTENCY in call.headers:

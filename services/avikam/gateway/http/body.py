@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from enum import Enum
 
 from starlette.requests import Request
 
+from avikam.gateway.http.body_room import BodyRoom
 from avikam.gateway.http.call import call_of
 from avikam.gateway.http.disconnect import ClientGoneError
 from avikam.gateway.http.presence import has_arrived
@@ -55,44 +56,52 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     raise _unsupported(f"content-type must be {accepted}")
 
 
-async def read_body(request: Request, kind: BodyKind, seconds: float) -> bytes:
-    """The whole body; 413 as soon as it is known to be too big, 408 when it does not come.
+async def read_body(request: Request, kind: BodyKind, seconds: float, room: BodyRoom) -> bytes:
+    """The whole body; 413 as soon as it is known to be too big, 408 when it does not come, 503
+    when there is no room for it.
 
     ``seconds`` is what a client may take besides what its bytes need at the slowest fair pace.
     """
+    call = call_of(request.scope)
     limit = LIMITS.json_body_bytes if kind is BodyKind.JSON else LIMITS.protobuf_body_bytes
-    headers = call_of(request.scope).headers
-    declared = headers.get(b"content-length", b"")
-    try:
-        if declared.isdigit() and int(declared) > limit:
+    declared = call.headers.get(b"content-length", b"")
+
+    def take(size: int) -> None:
+        if size > limit:
             raise too_large(kind, limit)
-        return await _read(request, limit, kind, seconds)
+        call.held = room.grow(call.held, size)
+
+    try:
+        if declared.isdigit():
+            if int(declared) > limit:
+                raise too_large(kind, limit)
+            room.check(0, int(declared))
+        return await _read(request, seconds, take)
     except ApiError as error:
-        if error.status == 413 and not headers.get(b"expect"):
+        if error.status in (413, 503) and not call.headers.get(b"expect"):
             await _discard(request)
         raise
 
 
-async def _read(request: Request, limit: int, kind: BodyKind, seconds: float) -> bytes:
+async def _read(request: Request, seconds: float, take: Callable[[int], None]) -> bytes:
+    """The body; ``take`` hears of its size before more of it is kept."""
     if has_arrived(request.scope):
         body: bytes = (await request.receive())["body"]
-        if len(body) > limit:
-            raise too_large(kind, limit)
+        take(len(body))
         return body
-    return await _read_slowly(request, limit, kind, seconds)
+    return await _read_slowly(request, seconds, take)
 
 
-async def _read_slowly(request: Request, limit: int, kind: BodyKind, seconds: float) -> bytes:
+async def _read_slowly(request: Request, seconds: float, take: Callable[[int], None]) -> bytes:
     chunks: list[bytes] = []
     size = 0
     start = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout_at(start + seconds) as timer:
             async for chunk in _chunks(request):
-                chunks.append(chunk)
                 size += len(chunk)
-                if size > limit:
-                    raise too_large(kind, limit)
+                take(size)
+                chunks.append(chunk)
                 timer.reschedule(start + seconds + size / _SLOWEST)
     except TimeoutError:
         raise too_slow() from None

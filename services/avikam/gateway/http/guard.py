@@ -10,6 +10,8 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from avikam.gateway.http.body_room import BodyRoom
+from avikam.gateway.http.call import call_of
 from avikam.gateway.http.presence import is_crowded
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError, unavailable
@@ -26,11 +28,13 @@ class Guard:
         app: ASGIApp,
         metrics: GatewayMetrics,
         max_requests: int,
+        room: BodyRoom,
         unguarded: frozenset[str],
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_requests = max_requests
+        self._room = room
         self._unguarded = unguarded
         self._requests = 0
 
@@ -47,6 +51,7 @@ class Guard:
             await self._app(scope, receive, send)
         finally:
             self._requests -= 1
+            self._room.give_back(call_of(scope).held)
 
     def _full(self, scope: Scope) -> ApiError | None:
         if is_crowded(scope):
