@@ -20,7 +20,7 @@ from avikam.gateway.resilience.breaker import Breaker, Ticket
 from avikam.gateway.resilience.failures import circuit_open, is_of_the_request
 from avikam.gateway.resilience.journal import Journal
 from avikam.gateway.resilience.retry_budget import RetryBudget
-from avikam.gateway.sequence_runner import News, Run, SequenceRunner
+from avikam.gateway.sequence_runner import Batch, News, Run, SequenceRunner
 from avikam.gateway.workers.catalog import Catalog
 from avikam.protocol.errors import ApiError
 
@@ -88,8 +88,9 @@ class Handler:
         model, adapter = await self._catalog.resolve(named, generation.deadline)
         generation.model = adapter or model
         generation.fingerprint = self._catalog.fingerprint(model)
+        batch = Batch()
         runs = [
-            Run(journal, target, generation.tenant, generation.deadline, generation.trace)
+            Run(journal, target, generation.tenant, generation.deadline, batch, generation.trace)
             for journal, target in sequences(generation, model, adapter, self._rng)
         ]
         generation.journals = [run.journal for run in runs]

@@ -52,6 +52,13 @@ News = tuple[Journal, worker_pb2.SequenceFrame]
 
 
 @dataclass(slots=True, eq=False)
+class Batch:
+    """What the sequences of one request know of each other: whether any has a token."""
+
+    begun: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Run:
     """One sequence on its way. ``deadline`` is on the monotonic clock, in seconds; ``trace`` is
     there when requests are traced."""
@@ -60,6 +67,7 @@ class Run:
     target: Target
     tenant: str
     deadline: float
+    batch: Batch = field(default_factory=Batch)
     trace: RequestTrace | None = None
     attempt: Attempt | None = None
     ticket: Ticket | None = None
@@ -104,7 +112,9 @@ class SequenceRunner:
         """Frames that are news to the client, the last one with ``finish``. Raises ApiError."""
         journal = run.journal
         self._quarantine.check(journal.request)
-        await self._admission.enter(run.tenant, run.target.cost, run.deadline)
+        await self._admission.enter(
+            run.tenant, run.target.cost, run.deadline, begun=run.batch.begun
+        )
         journal.started_at = self._clock()
         try:
             frame = await self._first_frame(run)
@@ -256,6 +266,7 @@ class SequenceRunner:
         count = len(frame.token_ids)
         if not count:
             return
+        run.batch.begun = True
         self._quarantine.progress(run.case, len(run.journal.tokens))
         now = self._clock()
         self._metrics.generated_tokens.inc(count)

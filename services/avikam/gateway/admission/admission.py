@@ -4,6 +4,9 @@ room > 0 and free   ->  starts
 room > 0, all taken ->  waits its tenant's turn; 429 when the queue is full or too slow:
                         when what waits already would take longer than anyone should wait
 no worker ready     ->  waits for the first one; 503 when none comes
+
+A tenant that has less than its share of a full queue gets its place from the one that has most: the
+newest of what that one has there is refused. So nobody can fill the queue for the others.
 """
 
 from __future__ import annotations
@@ -51,12 +54,17 @@ class Admission:
         """Sequences in the queue."""
         return len(self._queue)
 
-    async def enter(self, tenant: str, cost: int, deadline: float) -> None:
-        """Returns when the sequence may start; every return needs a :meth:`leave`."""
+    async def enter(self, tenant: str, cost: int, deadline: float, begun: bool = False) -> None:
+        """Returns when the sequence may start; every return needs a :meth:`leave`.
+
+        One of a request that has ``begun`` only waits: refused, it would take with it what the
+        others have come to.
+        """
         if not self._queue and self.running < self._room():
             self.running += 1
             return
-        self._check_queue(cost, deadline)
+        if not begun:
+            self._make_room(tenant, cost, deadline)
         await self._wait(tenant, cost, deadline)
 
     def leave(self) -> None:
@@ -74,34 +82,60 @@ class Admission:
                 self.running += 1
                 turn.set_result(None)
 
-    def refusal(self, patience: float = math.inf) -> ApiError | None:
-        """Why nobody who can wait ``patience`` seconds could enter now, whatever it asked."""
+    def refusal(self, tenant: str, patience: float = math.inf, cost: int = 1) -> ApiError | None:
+        """Why the tenant could not enter now with something that can wait ``patience`` seconds;
+        None also where it could only in another's place."""
         if not self._queue:
             return None
-        waiting, wait = len(self._queue), self.expected_wait()
-        full = waiting >= self._limits.requests or self._queue.cost >= self._limits.tokens
-        if full or wait > min(patience, self._limits.turn):
-            again = min(max(wait, 1.0), self._limits.turn)
-            return overloaded(f"{waiting} sequences are waiting; send it again later.", again)
-        return None
+        wait = self.expected_wait(tenant)
+        if self._full(cost) and not self._has_share(tenant, cost):
+            return self._overloaded(wait)
+        return self._overloaded(wait) if wait > min(patience, self._limits.turn) else None
 
-    def expected_wait(self) -> float:
-        """Seconds until one that comes now would start, at the pace since somebody waits, of the
-        last seconds; 0 while that is too short a time to tell a pace from."""
+    def expected_wait(self, tenant: str) -> float:
+        """Seconds until one of the tenant's that comes now would start, at the pace since somebody
+        waits, of the last seconds; 0 while that is too short a time to tell a pace from."""
         self._ended.advance()
         busy = min(self._clock() - self._busy_since, self._ended.seconds)
         if not self._queue or not self._ended.total or busy < _SHORTEST_LOOK:
             return 0.0
-        return len(self._queue) * busy / self._ended.total
+        return self._queue.before(tenant) * busy / self._ended.total
 
-    def _check_queue(self, cost: int, deadline: float) -> None:
-        problem = self.refusal(deadline - self._clock())
-        if problem is not None:
-            raise problem
-        if self._queue and self._queue.cost + cost > self._limits.tokens:
-            raise overloaded(f"{self._queue.cost} tokens are waiting; send it again later.")
+    def _overloaded(self, wait: float = 0.0) -> ApiError:
+        again = min(max(wait, 1.0), self._limits.turn)
+        waiting = len(self._queue)
+        return overloaded(f"{waiting} sequences are waiting; send it again later.", again)
+
+    def _full(self, cost: int) -> bool:
+        queue, limits = self._queue, self._limits
+        return len(queue) >= limits.requests or queue.cost + cost > limits.tokens
+
+    def _has_share(self, tenant: str, cost: int) -> bool:
+        """Whether the tenant, with one more, has no more than its share of the queue."""
+        requests, tokens = self._queue.of(tenant)
+        tenants = len(self._queue.tenants() | {tenant})
+        fits = tenants * (requests + 1) <= self._limits.requests
+        return fits and tenants * (tokens + cost) <= self._limits.tokens
+
+    def _make_room(self, tenant: str, cost: int, deadline: float) -> None:
+        """Raise when the queue has no place for it; make one where it is due."""
         if self._limits.requests == 0:
             raise overloaded("Every worker is busy; send it again later.")
+        problem = self.refusal(tenant, deadline - self._clock(), cost)
+        if problem is not None:
+            raise problem
+        while self._queue and self._full(cost):
+            self._push_out(max(self._queue.tenants(), key=self._taken))
+
+    def _taken(self, tenant: str) -> float:
+        """The part of the queue that a tenant takes."""
+        requests, tokens = self._queue.of(tenant)
+        return max(requests / self._limits.requests, tokens / max(self._limits.tokens, 1))
+
+    def _push_out(self, tenant: str) -> None:
+        turn = self._queue.drop(tenant)
+        if not turn.done():
+            turn.set_exception(self._overloaded())
 
     async def _wait(self, tenant: str, cost: int, deadline: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -124,7 +158,7 @@ class Admission:
     def _give_up(self, tenant: str, turn: asyncio.Future[None]) -> None:
         """Leave the queue; a turn that came in the same moment goes to the next one."""
         self._queue.remove(tenant, turn)
-        if turn.done() and not turn.cancelled():
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
             self.leave()
 
     def _too_late(self, deadline: float) -> ApiError:

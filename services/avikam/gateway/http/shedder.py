@@ -16,14 +16,15 @@ from avikam.protocol.errors import ApiError
 
 
 class Shedder:
-    """ASGI middleware behind the key check; ``busy`` are the POST routes that generate."""
+    """ASGI middleware behind the key check; ``busy`` are the POST routes that generate, ``refusal``
+    tells why a tenant could not enter."""
 
     def __init__(
         self,
         app: ASGIApp,
         metrics: GatewayMetrics,
         busy: Collection[str],
-        refusal: Callable[[], ApiError | None],
+        refusal: Callable[[str], ApiError | None],
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -32,9 +33,9 @@ class Shedder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] in self._busy and scope["method"] == "POST":
-            problem = self._refusal()
+            call = call_of(scope)
+            problem = self._refusal(call.tenant)
             if problem is not None:
-                call = call_of(scope)
                 call.route, call.shed = scope["path"], True
                 self._metrics.shed.labels(problem.code).inc()
                 raise problem
