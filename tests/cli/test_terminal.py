@@ -59,6 +59,16 @@ def test_a_refused_request_is_one_line(cluster: ServeProcess) -> None:
     assert done.stderr == "error: temperature is 9.0, must be between 0 and 2\n"
 
 
+def test_a_model_or_an_adapter_is_asked_by_name(cluster: ServeProcess) -> None:
+    asked = ("generate", PROMPT, "--max-tokens", "4", "--seed", "7", "--url", cluster.url)
+    by_name = run_avikam(*asked, "--adapter", "avikam1-fake")
+    unknown = run_avikam(*asked, "--adapter", "nobody")
+    talk = chat(cluster.url, "Bonjour", options=("--adapter", "nobody"))
+    assert by_name.stdout == printable(completion(cluster.url, PROMPT, 4)) + "\n"
+    for done in (unknown, talk):
+        assert "error: The model 'nobody' does not exist; there is avikam1-fake." in done.stderr
+
+
 def test_a_gateway_that_is_not_there_is_one_line() -> None:
     done = run_avikam("generate", PROMPT, "--url", "http://127.0.0.1:9")
     assert done.returncode == 2
@@ -66,9 +76,9 @@ def test_a_gateway_that_is_not_there_is_one_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def chat(url: str, *lines: str) -> subprocess.CompletedProcess[str]:
+def chat(url: str, *lines: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*AVIKAM, "chat", "--max-tokens", "4", "--seed", "7", "--url", url],
+        [*AVIKAM, "chat", "--max-tokens", "4", "--seed", "7", "--url", url, *options],
         input="".join(f"{line}\n" for line in lines),
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avikam.cli.sampling import (
+    Adapter,
     ApiKey,
     MaxTokens,
     Model,
@@ -48,13 +49,19 @@ def chat(
     url: Url = None,
     api_key: ApiKey = None,
     model: Model = None,
+    adapter: Adapter = None,
 ) -> None:
     """Talk with the model in the terminal; /new starts afresh, /exit ends."""
     from avikam.cli.client import Client
     from avikam.cli.embedded import api_key_or_none, gateway_url
 
     options = given(
-        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+        model=adapter,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
     )
     with (
         gateway_url(url, model) as address,

@@ -11,6 +11,7 @@ import typer
 
 from avikam.cli.failure import fail
 from avikam.cli.sampling import (
+    Adapter,
     ApiKey,
     Json,
     MaxTokens,
@@ -39,6 +40,7 @@ def generate(
     url: Url = None,
     api_key: ApiKey = None,
     model: Model = None,
+    adapter: Adapter = None,
     as_json: Json = False,
 ) -> None:
     """Continue a prompt; text goes to standard output, figures to standard error."""
@@ -47,7 +49,12 @@ def generate(
 
     text = sys.stdin.read() if prompt == "-" else prompt
     options = given(
-        max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+        model=adapter,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
     )
     options |= {"stop": stop} if stop else {}
     with (

@@ -16,6 +16,9 @@ ApiKey = Annotated[
     str | None, typer.Option(envvar="AVIKAM_API_KEY", help="API key, where the gateway wants one.")
 ]
 Model = Annotated[Path | None, typer.Option(help="Start an own cluster with this checkpoint.")]
+Adapter = Annotated[
+    str | None, typer.Option(help="Adapter, or another model, that the gateway serves.")
+]
 MaxTokens = Annotated[int | None, typer.Option(help="Most tokens to generate.")]
 Temperature = Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
 TopP = Annotated[float | None, typer.Option(help="Share of probability to choose from.")]
