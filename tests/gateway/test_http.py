@@ -372,3 +372,19 @@ async def test_the_first_token_does_not_wait_for_the_second() -> None:
         writer.close()
 
     assert received.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9\r\n\r\n", b"\0\r\n\r\n"]
+)
+async def test_what_is_no_http_is_counted_and_not_logged(
+    gateway: RunningGateway, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    counted = gateway.metric("requests_total", route="unknown", status="400")
+
+    reply = await gateway.raw(data)
+
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    assert b'"invalid_http"' in reply
+    assert gateway.metric("requests_total", route="unknown", status="400") == counted + 1
+    assert not caplog.records

@@ -128,6 +128,13 @@ async def test_wrong_keys_get_one_and_the_same_answer(
     assert refused.content == (await gateway.get("/version")).content
 
 
+@pytest.mark.parametrize("others", [SECRET, SECRET[:-1], "x"])
+async def test_one_header_twice_is_no_key(gateway: RunningGateway, others: str) -> None:
+    twice = [("authorization", f"Bearer {SECRET}"), ("authorization", f"Bearer {others}")]
+
+    assert (await gateway.client.get("/version", headers=twice)).status_code == 401
+
+
 async def test_a_key_in_bytes_that_are_no_text_is_refused(gateway: RunningGateway) -> None:
     head = b"GET /version HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-api-key: avk-alice-\xff\xfe"
 

@@ -96,6 +96,17 @@ async def test_a_get_is_answered_and_so_is_head(gateway: RunningGateway, path: s
     assert head.headers["content-type"] == got.headers["content-type"]
 
 
+async def test_head_is_answered_on_the_scrapers_own_port_too() -> None:
+    async with serving(metrics_port=0) as gateway:
+        own = gateway.server._metrics_server
+        assert own is not None
+        url = f"http://127.0.0.1:{own.server_port}/metrics"
+        got, head = await gateway.client.get(url), await gateway.client.head(url)
+
+    assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
 async def test_the_table_is_complete(gateway: RunningGateway) -> None:
     listed = {(r["method"], r["path"]) for r in (await gateway.get("/")).json()["routes"]}
     admin = {("POST", "/v1/load_lora_adapter"), ("POST", "/v1/unload_lora_adapter")}

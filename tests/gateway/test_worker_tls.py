@@ -131,6 +131,7 @@ async def test_health_is_told_beside_the_metrics(worker: Files) -> None:
             await server.load()
             serving = [(await client.get(path)).status_code for path in ("/livez", "/readyz")]
             assert "avikam_worker_state" in (await client.get("/metrics")).text
+            assert (await client.head("/metrics")).status_code == 200
         assert (loading, serving) == ([200, 503], [200, 200])
     finally:
         await server.stop()

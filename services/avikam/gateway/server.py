@@ -19,7 +19,7 @@ from wsgiref.simple_server import WSGIServer
 
 import uvicorn
 import uvloop
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app, start_http_server
 
 from avikam.gateway.access.key_file import KeyFileError
 from avikam.gateway.app import Gateway
@@ -28,6 +28,7 @@ from avikam.gateway.http.protocol import ConnectionLimits, guarded_protocol
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.discovery import AddressError
 from avikam.gateway.workers.pool import Pool
+from avikam.protocol.head import with_head
 from avikam.protocol.logging import configure_logging
 from avikam.protocol.tracing import TracingError
 
@@ -151,6 +152,7 @@ class GatewayServer:
             settings.max_connections_per_client,
             settings.header_timeout_seconds,
             settings.slow_client_seconds,
+            lambda status: self.gateway.metrics.count_request("unknown", status, 0.0),
         )
         return uvicorn.Config(
             self.gateway.asgi,
@@ -185,6 +187,7 @@ class GatewayServer:
         try:
             registry = self.gateway.metrics.registry
             self._metrics_server, _ = start_http_server(port, host, registry)
+            self._metrics_server.set_app(with_head(make_wsgi_app(registry)))
         except OSError as error:
             raise StartError(
                 f"cannot serve metrics on {host}:{port}: {os.strerror(error.errno or 0)}"

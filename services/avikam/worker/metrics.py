@@ -24,6 +24,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from avikam.engine.interface import Delta, EngineModel, EngineStats, Finish, SequenceSpec
+from avikam.protocol.head import with_head
 from avikam.worker.kv_series import kv_series
 from avikam.worker.vllm_series import VllmGauges, VllmSeries
 
@@ -53,7 +54,8 @@ class WorkerMetrics:
         Raises ``OSError`` when the port cannot be had.
         """
         server, thread = start_http_server(port, host, self.registry)
-        server.set_app(_with_probes(_plain_text(make_wsgi_app(self.registry)), probes))
+        app = with_head(_plain_text(make_wsgi_app(self.registry)))
+        server.set_app(_with_probes(app, probes))
         return MetricsServer(server, thread)
 
     def watch_worker(self, state: Callable[[], str], streams: Callable[[], int]) -> None:

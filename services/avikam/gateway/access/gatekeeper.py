@@ -21,6 +21,7 @@ from avikam.gateway.limits.tariff import Tariff
 from avikam.protocol.errors import ApiError
 
 _BEARER = b"bearer "
+_KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,19 @@ class Gatekeeper:
 
 
 def presented_keys(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
-    """Every different key in ``Authorization: Bearer`` and ``x-api-key``."""
-    found = set()
+    """Every different key in ``Authorization: Bearer`` and ``x-api-key``; none when one of these
+    headers is there twice, of which a proxy and we might look at different ones."""
+    found: set[bytes] = set()
+    names: set[bytes] = set()
     for name, value in headers:
+        if name not in _KEY_HEADERS:
+            continue
+        if name in names:
+            return set()
+        names.add(name)
         if name == b"x-api-key":
             found.add(value.strip())
-        elif name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
+        elif value[: len(_BEARER)].lower() == _BEARER:
             found.add(value[len(_BEARER) :].strip())
     return found
 

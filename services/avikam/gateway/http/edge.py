@@ -100,7 +100,7 @@ class Edge:
             reply.call.trace.fail(error)
         if reply.call.status:
             # Half a reply is out. Ending without its last chunk is what tells the client.
-            raise ConnectionAbortedError(error.code)
+            raise ConnectionAbortedError(error.code) from None
         await error_response(error, scope["path"], reply.call.id)(scope, receive, reply.send)
 
     def _account(self, call: Call, scope: Scope) -> None:

@@ -11,7 +11,9 @@ Replies are written by a :class:`Cycle` of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +26,9 @@ from avikam.gateway.http.cycle import Cycle
 from avikam.gateway.http.presence import Presence, note_arrival, note_crowd, put_presence
 from avikam.protocol.errors import ApiError
 
+# Anybody can send what is no HTTP, as often as they like: that is counted, not logged.
+_log = logging.getLogger(__name__)
+_log.setLevel(logging.ERROR)
 # Bytes after which headers that do not end are given up. The guard has the exact limit; this one
 # leaves room for a body that came in the same piece.
 _ENDLESS_HEADERS = 512 * 1024
@@ -35,12 +40,16 @@ _UNWRITTEN_BYTES = 32 * 1024
 
 @dataclass(slots=True)
 class ConnectionLimits:
-    """Bounds of a listener, and how many connections each address has. Times are seconds."""
+    """Bounds of a listener, and how many connections each address has. Times are seconds.
+
+    ``on_refusal`` hears the status of what was answered without ever becoming a request.
+    """
 
     connections: int
     per_client: int
     header_seconds: float
     slow_client_seconds: float
+    on_refusal: Callable[[int], None] = lambda status: None
     by_client: Counter[str] = field(default_factory=Counter)
 
 
@@ -51,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.logger = _log
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._address = ""
@@ -164,6 +174,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer what never became a request, and close."""
+        self.limits.on_refusal(error.status)
         body = orjson.dumps(error.envelope())
         self.transport.write(
             STATUS_LINE[error.status]
