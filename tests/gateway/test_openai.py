@@ -101,6 +101,21 @@ async def test_usage_so_far_comes_with_every_chunk(gateway: RunningGateway) -> N
     assert counts[-1] == 30
 
 
+@pytest.mark.parametrize("echo", [False, True])
+async def test_the_usage_of_many_completions_grows_to_the_whole(
+    gateway: RunningGateway, echo: bool
+) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    asked = {"prompt": ["a", "bc", "def"], "n": 2, "max_tokens": 5, "echo": echo}
+    stream = await gateway.stream("/v1/completions", **asked, stream_options=options)
+
+    *counted, whole = [event["usage"] for event in stream.events]
+    totals = [usage["total_tokens"] for usage in counted]
+    assert totals == sorted(totals)
+    assert counted[-1] == whole
+    assert whole["completion_tokens"] == 30
+
+
 async def test_two_answers_differ_and_stream_apart(client: AsyncOpenAI) -> None:
     whole = await client.chat.completions.create(
         model=MODEL, messages=MESSAGES, max_tokens=20, seed=4, n=2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,33 +20,37 @@ class _End:
 
 
 async def merge(
-    sources: Sequence[AsyncGenerator[T, None]], at_once: int
+    sources: Iterable[AsyncGenerator[T, None]], at_once: int
 ) -> AsyncGenerator[T, None]:
-    """Items of all sources; at most ``at_once`` of them run. The first error ends everything."""
-    news: asyncio.Queue[T | _End] = asyncio.Queue(_AHEAD)
-    gate = asyncio.Semaphore(at_once)
+    """Items of all sources, ``at_once`` of which run. The first error ends everything.
 
-    async def pump(source: AsyncGenerator[T, None]) -> None:
+    A source is taken when its turn has come: thousands of them cost nothing before.
+    """
+    news: asyncio.Queue[T | _End] = asyncio.Queue(_AHEAD)
+    waiting = iter(sources)
+
+    async def pump() -> None:
         end = _End()
         try:
-            async with gate, aclosing(source):
-                async for item in source:
-                    await news.put(item)
+            for source in waiting:
+                async with aclosing(source):
+                    async for item in source:
+                        await news.put(item)
         except Exception as error:
             end = _End(error)
         await news.put(end)
 
-    pumps = [asyncio.create_task(pump(source)) for source in sources]
+    pumps = [asyncio.create_task(pump()) for _ in range(at_once)]
     try:
-        open_sources = len(pumps)
-        while open_sources:
+        running = len(pumps)
+        while running:
             item = await news.get()
             if not isinstance(item, _End):
                 yield item
             elif item.error is not None:
                 raise item.error
             else:
-                open_sources -= 1
+                running -= 1
     finally:
         for task in pumps:
             task.cancel()

@@ -39,7 +39,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             add(MessageWriter(generation.id).whole(generation).SerializeToString())
             return True
 
-        twice = _twice("Generate", request, context)
+        twice = await _twice("Generate", request, context)
         if twice is None:
             await handler.collect(generation)
             return MessageWriter(generation.id).whole(generation)
@@ -51,7 +51,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     ) -> None:
         generation = await self._generation(request, context)
         generation.streamed = True
-        twice = _twice("GenerateStream", request, context)
+        twice = await _twice("GenerateStream", request, context)
         if twice is None:
             async with aclosing(self._messages(generation)) as messages:
                 async for message in messages:
@@ -114,11 +114,16 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         )
 
 
-def _twice(method: str, message: inference_pb2.GenerateRequest, context: Context) -> Twice | None:
+async def _twice(
+    method: str, message: inference_pb2.GenerateRequest, context: Context
+) -> Twice | None:
     """Set when the call has an idempotency key in its metadata."""
     keys = [value for name, value in context.invocation_metadata() or () if name == _IDEMPOTENCY]
     if not keys:
         return None
-    body = message.SerializeToString(deterministic=True)
     key = checked_key(str(keys[0]))
-    return Twice(current_call.get().tenant, key, fingerprint(method.encode(), body))
+
+    def mark() -> bytes:
+        return fingerprint(method.encode(), message.SerializeToString(deterministic=True))
+
+    return Twice(current_call.get().tenant, key, await beside(message.ByteSize(), mark))

@@ -16,6 +16,7 @@ from contextlib import aclosing
 
 from avikam.gateway.fan_out import merge
 from avikam.gateway.generation import Generation, sequences
+from avikam.gateway.http.beside import beside
 from avikam.gateway.resilience.breaker import Breaker, Ticket
 from avikam.gateway.resilience.failures import circuit_open, is_of_the_request
 from avikam.gateway.resilience.journal import Journal
@@ -25,6 +26,9 @@ from avikam.gateway.workers.catalog import Catalog
 from avikam.protocol.errors import ApiError
 
 __all__ = ["Handler", "News"]
+
+# What preparing a sequence is compared to, among the bodies that are worth a thread.
+_SEQUENCE_BYTES = 1024
 
 
 class Handler:
@@ -88,18 +92,22 @@ class Handler:
         model, adapter = await self._catalog.resolve(named, generation.deadline)
         generation.model = adapter or model
         generation.fingerprint = self._catalog.fingerprint(model)
+        size = _SEQUENCE_BYTES * generation.request.n * len(generation.request.prompts)
+        runs = await beside(size, lambda: self._runs(generation, model, adapter))
+        generation.journals = [run.journal for run in runs]
+        return runs
+
+    def _runs(self, generation: Generation, model: str, adapter: str) -> list[Run]:
         batch = Batch()
-        runs = [
+        return [
             Run(journal, target, generation.tenant, generation.deadline, batch, generation.trace)
             for journal, target in sequences(generation, model, adapter, self._rng)
         ]
-        generation.journals = [run.journal for run in runs]
-        return runs
 
     def _news(self, runs: list[Run]) -> AsyncGenerator[News, None]:
         if len(runs) == 1:
             return self._runner.news(runs[0])
-        return merge([self._runner.news(run) for run in runs], self._batch_concurrency)
+        return merge(map(self._runner.news, runs), min(len(runs), self._batch_concurrency))
 
     def _settle(self, ticket: Ticket, outcome: bool | None) -> None:
         if outcome is None:

@@ -39,12 +39,42 @@ def cached_tokens(journals: Sequence[Journal]) -> int:
 def usage(journals: Sequence[Journal]) -> dict[str, Any]:
     """OpenAI's ``usage``."""
     prompt, completion = prompt_tokens(journals), completion_tokens(journals)
+    return _usage(prompt, completion, cached_tokens(journals))
+
+
+def _usage(prompt: int, completion: int, cached: int) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached_tokens(journals)},
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
+
+
+class UsageSoFar:
+    """The usage of a stream, kept as its frames come.
+
+    Counted anew for every chunk it would take the longer the more answers there are, and a request
+    may have thousands.
+    """
+
+    def __init__(self) -> None:
+        self._prompt = self._completion = self._cached = 0
+        self._begun: set[int] = set()
+
+    def add(self, journal: Journal, tokens: int) -> None:
+        """A frame with so many tokens came."""
+        self._completion += tokens
+        if journal.choice == 0 and journal.accepted is not None:
+            if journal.prompt_index not in self._begun:
+                self._begun.add(journal.prompt_index)
+                self._prompt += journal.accepted.prompt_tokens
+            if journal.finish is not None:
+                self._cached += journal.finish.timings.cached_tokens
+
+    def usage(self) -> dict[str, Any]:
+        """OpenAI's ``usage``."""
+        return _usage(self._prompt, self._completion, self._cached)
 
 
 def timings(journals: Sequence[Journal], elapsed: float) -> dict[str, float]:

@@ -112,6 +112,7 @@ class CompletionDialect:
         self._created = int(time.time())
         self._body = body
         self._echoes = echoes
+        self._so_far = accounts.UsageSoFar()
         self._started: dict[int, CompletionLogprobs] = {}
         self._start = b""
 
@@ -134,9 +135,10 @@ class CompletionDialect:
         """A chunk of one choice. With an echo and logprobs a choice comes in one chunk, at its
         end: that is when the prompt's logprobs are there."""
         journal, frame = news
+        self._so_far.add(journal, len(frame.token_ids))
         done = journal.finish is not None
         if self._echoes and self._body.logprobs is not None:
-            return self._chunk(generation, self._choice(generation, journal)) if done else b""
+            return self._chunk(self._choice(generation, journal)) if done else b""
         index = index_of(generation, journal)
         first = index not in self._started
         if not frame.text and not frame.token_ids and not done:
@@ -150,7 +152,7 @@ class CompletionDialect:
             return b""
         choice = {"index": index, "text": text, "logprobs": logprobs}
         choice["finish_reason"] = accounts.finish_reason(journal)
-        return self._chunk(generation, choice)
+        return self._chunk(choice)
 
     def closing(self, generation: Generation, elapsed: float) -> bytes:
         """The usage chunk if it was asked for, and the end mark."""
@@ -193,17 +195,20 @@ class CompletionDialect:
             "finish_reason": accounts.finish_reason(journal),
         }
 
-    def _chunk(self, generation: Generation, choice: dict[str, Any]) -> bytes:
+    def _chunk(self, choice: dict[str, Any]) -> bytes:
         chunk = self._start + orjson.dumps(choice)[len(b'{"index":') :] + b"]"
         if self._body.usage_always:
-            usage = self._usage(generation.journals)
+            usage = self._without_token(self._so_far.usage())
             chunk += b',"usage":' + orjson.dumps(usage)
         elif self._body.usage_wanted:
             chunk += b',"usage":null'
         return chunk + b"}\n\n"
 
     def _usage(self, journals: Sequence[Journal]) -> dict[str, Any]:
-        usage = accounts.usage(journals)
+        return self._without_token(accounts.usage(journals))
+
+    def _without_token(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """Of an echo, without the token that a worker has to generate."""
         if self._body.echo_only:
             usage |= {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
         return usage

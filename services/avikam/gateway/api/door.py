@@ -65,7 +65,7 @@ class Door:
         if _IDEMPOTENCY in call.headers:
             accept = call.headers.get(b"accept", b"")
             what = f"{request.scope['path']} {kind.value} ".encode() + accept
-            request.state.fingerprint = fingerprint(what, body)
+            request.state.fingerprint = await beside(len(body), lambda: fingerprint(what, body))
         return kind, body
 
     def reply(

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from avikam.gateway.api import accounts
-from avikam.gateway.api.dialect import Dialect
+from avikam.gateway.api.dialect import Dialect, Whole
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.http.beside import beside
@@ -68,8 +68,12 @@ class GenerationReply(Response):
         generation, dialect = self._generation, self._dialect
         journals = await self._handler.collect(generation)
         elapsed = self._elapsed()
-        whole = await beside(_size(journals), lambda: dialect.whole(generation, elapsed))
-        timing = accounts.server_timing(accounts.timings(journals, elapsed))
+
+        def encode() -> tuple[Whole, str]:
+            timings = accounts.timings(journals, elapsed)
+            return dialect.whole(generation, elapsed), accounts.server_timing(timings)
+
+        whole, timing = await beside(_size(journals), encode)
         headers = [
             (b"server-timing", timing.encode()),
             (b"content-type", whole.media_type.encode()),
