@@ -20,10 +20,10 @@ _REQUEST_ID = re.compile(rb"[\w-]{1,64}")
 @dataclass(slots=True)
 class Call:
     """``route`` is the path as declared (bounded, for metrics); ``tenant`` is the key's, as are
-    the limits of ``allowance`` and the ``priority``. ``size`` is the body's, in bytes, ``held`` what
-    it takes of the room for large ones. ``shed`` is whether it was refused unread, of which there
-    may be too many for a log. ``headers`` are the request's by name; of those that came twice, the
-    first. ``trace`` is there when requests are traced."""
+    the limits of ``allowance`` and the ``priority``. ``size`` is the body's, in bytes, ``held``
+    what it takes of the room for large ones. ``shed`` is whether it was refused unread, of which
+    there may be too many for a log. ``headers`` are the request's by name; of those that came
+    twice, the first. ``trace`` is there when requests are traced."""
 
     id: str
     started: float
