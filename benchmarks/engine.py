@@ -25,6 +25,7 @@ from benchmarks.llama_cpp_peer import LlamaCpp
 from benchmarks.llama_shape import llama_like
 from benchmarks.ours import Ours
 from benchmarks.transformers_peer import Transformers
+from benchmarks.variants import measure_variants, variants_table
 
 FIGURES = ("decode_1", "decode_16", "prefill_256")
 TARGETS = {"decode_1": 1.0, "decode_16": 1.5, "prefill_256": 2.5, "context_step_ratio": 1.15}
@@ -51,6 +52,10 @@ def main() -> None:
     for name in options.sizes.split(","):
         _add_size(report, preset(name), options)
         options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if options.variants:
+        report["variants"] = measure_variants(options.rounds, options.seconds)
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        print(variants_table(report["variants"]))
     print(f"\nwrote {options.out}")
 
 
@@ -140,6 +145,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3, help="turns that each engine takes")
     parser.add_argument("--seconds", type=float, default=1.0, help="per figure and turn")
+    parser.add_argument(
+        "--variants",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also a mixture of experts and four-bit weights",
+    )
     parser.add_argument("--torch", action="store_true", help="also our path through PyTorch")
     parser.add_argument("--out", type=Path, default=Path("build/bench/engine.json"))
     return parser.parse_args()

@@ -13,9 +13,10 @@ from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import expected_shapes
 from avikam.model.config import ModelConfig
-from avikam.model.loading import from_int8_weights
-from avikam.model.native.model import NativeModel
+from avikam.model.loading import WeightType, build_model
+from avikam.model.native.model import NativeModel, unsupported
 from avikam.model.native.slots import NativeSlots
+from avikam.model.steps import StepModel
 from avikam.model.untrained import random_tensors
 from avikam.protocol.sampling import SamplingParams
 from benchmarks.figures import CONTEXT, STREAMS
@@ -25,18 +26,14 @@ _NEVER = torch.tensor([1, 3, 4])
 
 
 class Ours:
-    """Int8 weights and int8 attention, natively or through PyTorch."""
+    """Int8 weights and int8 attention, natively or through PyTorch; or another weight type."""
 
-    def __init__(self, config: ModelConfig, *, native: bool) -> None:
-        names = expected_shapes(config)
-        weights = dict(zip(names, random_tensors(config, torch.float32, seed=1), strict=True))
-        self.slots: SlotState = slot_cache(config, STREAMS, "int8", native=native)
-        self.model = (
-            NativeModel(config, weights, self.slots)
-            if isinstance(self.slots, NativeSlots)
-            else from_int8_weights(config, weights)
-        )
-        self.name = f"avikam {self.slots.name}"
+    def __init__(
+        self, config: ModelConfig, *, native: bool = True, kind: WeightType = "int8", name: str = ""
+    ) -> None:
+        self.slots: SlotState = slot_cache(config, STREAMS, kind, native=native)
+        self.model = _model(config, kind, self.slots)
+        self.name = name or f"avikam {self.slots.name}"
         self.parameters = config.parameter_count()
         self._position = CONTEXT
         self._streams = 1
@@ -70,3 +67,12 @@ class Ours:
         hidden = self.model(tokens, plan.positions(), self.slots.attend)
         logits = self.model.logits(hidden[-1:] if last_only else hidden)
         sample(logits, [_GREEDY] * len(logits), _NEVER)
+
+
+def _model(config: ModelConfig, kind: WeightType, slots: SlotState) -> StepModel:
+    """Random weights, in the form that a worker would run."""
+    names = expected_shapes(config)
+    weights = dict(zip(names, random_tensors(config, torch.float32, seed=1), strict=True))
+    if isinstance(slots, NativeSlots) and not unsupported(config):
+        return NativeModel(config, weights, slots)
+    return build_model(config, weights, kind)
