@@ -23,6 +23,7 @@ from tests.faults import page
 from tests.faults.cluster import Layout, LocalCluster, running
 from tests.faults.drill import arithmetic, count
 from tests.faults.load import Load
+from tests.faults.soak_page import PAGE, soak_page
 from tests.faults.streams import End
 
 TOKENS = 60
@@ -169,6 +170,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=10.0, help="seconds between faults")
     parser.add_argument("--rate", type=float, default=10.0, help="arrivals per second")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--page", action="store_true", help="write docs/benchmarks/soak.md")
     asked = parser.parse_args()
     figures = asyncio.run(soak(asked.minutes, asked.seed, asked.every, asked.rate))
     text = json.dumps({**figures, "kept": kept(figures)}, indent=1)
@@ -176,6 +178,8 @@ def main() -> int:
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_text(text + "\n")
     print(text)
+    if asked.page:
+        PAGE.write_text(soak_page(figures, kept(figures)))
     return 0 if kept(figures) else 1
 
 
