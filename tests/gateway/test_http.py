@@ -374,6 +374,24 @@ async def test_the_first_token_does_not_wait_for_the_second() -> None:
     assert received.startswith(b"HTTP/1.1 200")
 
 
+async def test_a_task_that_does_not_hear_its_end_keeps_no_gateway() -> None:
+    unheard = 0
+
+    async def stubborn() -> None:
+        nonlocal unheard
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            unheard += 1
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), gateway_at("127.0.0.1:1") as gateway:
+        gateway.server._tasks.insert(0, asyncio.create_task(stubborn()))
+        await asyncio.sleep(0)
+
+    assert unheard == 1
+
+
 @pytest.mark.parametrize(
     "data", [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9\r\n\r\n", b"\0\r\n\r\n"]
 )

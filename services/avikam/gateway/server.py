@@ -40,6 +40,8 @@ _BACKLOG = 2048
 _UNSENT_BYTES = 128 * 1024
 # New containers, net, after which the collector looks at them: those of some hundred requests.
 _YOUNG_OBJECTS = 20_000
+# Seconds after which a task that should have ended is told so again.
+_UNHEARD_SECONDS = 1.0
 
 
 class StartError(Exception):
@@ -120,9 +122,7 @@ class GatewayServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 await asyncio.shield(serving)
-        for task in (serving, *background):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end({serving, *background})
         if self._grpc is not None:
             await self._grpc.stop()
         await self._stop_metrics()
@@ -192,6 +192,17 @@ class GatewayServer:
             raise StartError(
                 f"cannot serve metrics on {host}:{port}: {os.strerror(error.errno or 0)}"
             ) from error
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended. A library that answers in the same moment may keep one
+    cancellation to itself, and the gateway must not stay for that."""
+    running = tasks
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_UNHEARD_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _check_exposure(settings: GatewaySettings) -> None:
