@@ -104,6 +104,16 @@ def test_a_grammar_that_grows_too_complex_ends_its_own_answer_with_an_error(
     assert beside.wait().tokens == alone.tokens
 
 
+def test_a_grammar_that_has_grown_too_complex_is_compiled_anew(build: BuildEngine) -> None:
+    engine = build()
+    lengths = []
+    for _ in range(3):
+        answer = ask(engine, PROMPT, regex=GROWING, max_tokens=80, min_tokens=80)
+        assert answer.finish.reason is FinishReason.ERROR
+        lengths.append(len(answer.tokens))
+    assert lengths == [lengths[0]] * 3, "nobody finds what others have used up"
+
+
 def test_tokens_that_a_grammar_does_not_allow_cannot_be_resumed(build: BuildEngine) -> None:
     answer = ask(build(), PROMPT, regex="(ab)+c", generated=(PROMPT[0],), max_tokens=9)
     assert answer.finish.reason is FinishReason.ERROR

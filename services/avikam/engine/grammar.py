@@ -36,14 +36,22 @@ _SECONDS, _SECONDS_PER_TOKEN = 0.1, 0.002
 class Grammar:
     """One sequence's walk through a grammar.
 
-    ``clock`` tells seconds of computing; :attr:`problem` says why a walk cannot go on.
+    ``clock`` tells seconds of computing; :attr:`problem` says why a walk cannot go on, and
+    ``on_problem`` is told that there is one.
     """
 
-    def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        matcher: llguidance.LLMatcher,
+        vocab_size: int,
+        clock: Clock,
+        on_problem: Callable[[], None],
+    ) -> None:
         self._matcher = matcher
         self._words = np.zeros((vocab_size + 31) // 32, dtype=np.int32)
         self._vocab_size = vocab_size
         self._clock = clock
+        self._on_problem = on_problem
         self._left = _SECONDS
         self.problem = ""
 
@@ -72,13 +80,18 @@ class Grammar:
         self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._words.nbytes)
         self._left += _SECONDS_PER_TOKEN - (self._clock() - before)
         self._check()
-        if self._left < 0 and not self.problem:
-            self.problem = "working out what may come next takes too long; send a simpler one"
+        if self._left < 0:
+            self._fail("working out what may come next takes too long; send a simpler one")
 
     def _check(self) -> None:
         """A matcher in error allows the end of text: what it has read matches nothing."""
         if self._matcher.is_error():
-            self.problem = _first_line(self._matcher.get_error())
+            self._fail(_first_line(self._matcher.get_error()))
+
+    def _fail(self, problem: str) -> None:
+        if not self.problem:
+            self.problem = problem
+            self._on_problem()
 
 
 class GrammarCompiler:
@@ -97,11 +110,19 @@ class GrammarCompiler:
         """
         for kind, text in (("json_schema", params.json_schema), ("regex", params.regex)):
             if text is not None:
-                return self._walk(self._matcher(kind, text))
+                return self._walk(kind, text, self._matcher(kind, text))
         return None
 
-    def _walk(self, matcher: llguidance.LLMatcher) -> Grammar:
-        return Grammar(matcher.deep_copy(), self._tokenizer.vocab_size, self._clock)
+    def _walk(self, kind: str, text: str, matcher: llguidance.LLMatcher) -> Grammar:
+        """A walk on a copy. Copies share what the library has worked out: where that has grown
+        beyond its bounds, the next sequence needs a new one."""
+
+        def forget() -> None:
+            with self._lock:
+                if self._compiled.get((kind, text)) is matcher:
+                    del self._compiled[kind, text]
+
+        return Grammar(matcher.deep_copy(), self._tokenizer.vocab_size, self._clock, forget)
 
     def _matcher(self, kind: str, text: str) -> llguidance.LLMatcher:
         with self._lock:
@@ -113,7 +134,7 @@ class GrammarCompiler:
         )
         if matcher.is_error():
             raise _refusal(kind, _first_line(matcher.get_error()))
-        first = self._walk(matcher)
+        first = self._walk(kind, text, matcher)
         if not first.allowed().any():
             raise _refusal(kind, first.problem)
         with self._lock:

@@ -22,8 +22,9 @@ class SpareState:
     def begins(self, root: bytes, tokens: Sequence[int]) -> bool:
         """Whether ``tokens`` begin with these and go on, under the same root."""
         length = len(self.tokens)
-        same = root == self.root and length < len(tokens)
-        return same and tuple(tokens[:length]) == self.tokens
+        if root != self.root or length >= len(tokens) or tokens[length - 1] != self.tokens[-1]:
+            return False
+        return tuple(tokens[:length]) == self.tokens
 
 
 class SpareSlots:
