@@ -250,7 +250,7 @@ def test_a_failing_step_ends_its_sequences_and_spares_the_engine(
     with monkeypatch.context() as patched:
         patched.setattr(engine._runner, "launch", lambda batch: 1 / 0)
         broken = ask(engine, prompt_of(7), max_tokens=5).wait()
-    assert broken.finish.reason is FinishReason.ERROR
+    assert broken.finish.reason is FinishReason.FAILED
     assert "ZeroDivisionError" not in broken.finish.error
     assert ask(engine, prompt_of(7), max_tokens=5).wait().tokens
 

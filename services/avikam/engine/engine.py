@@ -48,6 +48,10 @@ from avikam.protocol.sampling import SamplingParams
 log = logging.getLogger(__name__)
 
 
+# Ends after which a slot may hold anything.
+_BROKEN = (FinishReason.ERROR, FinishReason.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class _Flying:
     """A step that was launched, and when."""
@@ -300,7 +304,7 @@ class TorchEngine:
                 self._forget(sequence)
 
     def _finish(self, sequence: Sequence, reason: FinishReason, error: str = "") -> None:
-        if reason is FinishReason.ERROR and sequence.slot is not None:
+        if reason in _BROKEN and sequence.slot is not None:
             self._runner.store.clear(sequence.slot)
         self._forget(sequence)
         sequence.end(reason, time.monotonic(), error)
@@ -320,7 +324,7 @@ class TorchEngine:
     def _fail_all(self) -> None:
         self._flying = None
         for sequence in list(self._scheduler.sequences()):
-            self._finish(sequence, FinishReason.ERROR, "the engine failed in this step")
+            self._finish(sequence, FinishReason.FAILED, "the engine failed in this step")
 
 
 def _expired(sequence: Sequence, now: float) -> bool:

@@ -15,13 +15,15 @@ from avikam.protocol.sampling import SamplingParams
 
 
 class FinishReason(Enum):
-    """Why a sequence ended."""
+    """Why a sequence ended. ``FAILED``: the engine did, under all that ran; another one may go on.
+    ``ERROR``: this sequence alone cannot be computed."""
 
     STOP = "stop"
     LENGTH = "length"
     CANCELLED = "cancelled"
     DEADLINE = "deadline"
     ERROR = "error"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

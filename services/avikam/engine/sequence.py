@@ -190,8 +190,12 @@ class Sequence:
         return reason
 
     def end(self, reason: FinishReason, now: float, error: str = "") -> None:
-        """End without a further token: cancelled, too late, or failed."""
-        text = self._detokenizer.finish() if reason is not FinishReason.CANCELLED else ""
+        """End without a further token: cancelled, too late, or failed.
+
+        Text that is held back is not told where another engine may go on and tell it.
+        """
+        goes_on = reason in (FinishReason.CANCELLED, FinishReason.FAILED)
+        text = "" if goes_on else self._detokenizer.finish()
         self._sink(Delta(self.generated, text=text, finish=self._finish(reason, now, error)))
 
     def _past_minimum(self, index: int) -> bool:

@@ -74,6 +74,16 @@ def overloaded(message: str, retry_after: float = 1.0) -> ApiError:
     return ApiError(429, message, "overloaded", None, retry_after)
 
 
+ENGINE_FAILED = "engine_failed"
+
+
+def engine_failed() -> ApiError:
+    """503: a step of the worker's engine failed with all that it computed."""
+    return ApiError(
+        503, "The worker's engine failed; continue on another one.", ENGINE_FAILED, None, 1.0
+    )
+
+
 def unavailable(message: str, code: str = "unavailable", retry_after: float = 1.0) -> ApiError:
     """503: no worker can take the request now."""
     return ApiError(503, message, code, None, retry_after)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from avikam.engine.interface import Engine, SequenceSpec
+from avikam.engine.interface import Delta, Engine, FinishReason, SequenceSpec
+from avikam.protocol.errors import engine_failed
 from avikam.v1 import worker_pb2
 from avikam.worker.frames import FrameWriter
 from avikam.worker.metrics import WorkerMetrics
@@ -76,6 +77,9 @@ class Generation:
             deltas = await stream.box.take()
             if trace is not None and deltas:
                 trace.add(deltas)
+            if deltas and _engine_failed(deltas[-1]):
+                account.add(deltas)
+                raise engine_failed()
             for frame in writer.frames(deltas):
                 await caller.write(frame)
             if deltas:
@@ -87,3 +91,8 @@ class Generation:
                 # Also while tokens keep coming: a busy stream would never find a quiet moment.
                 raise handed_over()
             self._streams.wrote(stream)
+
+
+def _engine_failed(delta: Delta) -> bool:
+    """Whether the engine lost the sequence: what it has not told yet is computed elsewhere."""
+    return delta.finish is not None and delta.finish.reason is FinishReason.FAILED

@@ -80,7 +80,7 @@ class SequenceTrace:
         finish = deltas[-1].finish
         if finish is not None:
             self._span.set_attributes(_measured(finish, self._elapsed()))
-            if finish.reason is FinishReason.ERROR:
+            if finish.reason in (FinishReason.ERROR, FinishReason.FAILED):
                 self._span.set_status(Status(StatusCode.ERROR))
 
     def _elapsed(self) -> float:

@@ -28,6 +28,7 @@ _REASONS = {
     FinishReason.CANCELLED: "abort",
     FinishReason.DEADLINE: "abort",
     FinishReason.ERROR: "error",
+    FinishReason.FAILED: "error",
 }
 
 

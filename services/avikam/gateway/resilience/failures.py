@@ -2,7 +2,7 @@
 
     kind         the worker's application        next                       charged
     REFUSED      never saw it                    another worker, at once    no
-    LOST         died, froze or was cut off      another worker, at once    no
+    LOST         died, failed or was cut off     another worker, at once    no
     FULL         has no room                     one other, at once         no
     UNWELL       failed to serve it              another after a pause      yes
     UNSUPPORTED  does not know the call          a compatible worker        no
@@ -18,7 +18,7 @@ from typing import cast
 import grpc
 
 from avikam.protocol import rpc_errors
-from avikam.protocol.errors import ApiError, overloaded, unavailable
+from avikam.protocol.errors import ENGINE_FAILED, ApiError, overloaded, unavailable
 
 
 class Kind(Enum):
@@ -145,7 +145,10 @@ def from_application(meant: ApiError, accepted: bool) -> AttemptError | ApiError
         case 429:
             return AttemptError(Kind.FULL, "queue is full", meant)
         case 503 | 499:
-            return AttemptError(Kind.LOST if accepted else Kind.REFUSED, "closing")
+            # An engine that fails is as good as dead to all that it ran; one of them may be why.
+            broke = meant.code == ENGINE_FAILED
+            kind = Kind.LOST if accepted else Kind.REFUSED
+            return AttemptError(kind, "its engine failed" if broke else "closing", fatal=broke)
         case 502:
             return AttemptError(Kind.UNWELL, "unavailable")
         case 501:
