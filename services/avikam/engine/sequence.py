@@ -132,7 +132,7 @@ class Sequence:
         """Why no token could be chosen for it."""
         if self._grammar is None:
             return "the model's logits are not numbers"
-        problem = self._grammar.problem or "no token that it allows may come next"
+        problem = self._grammar.problem or "none of the tokens that it allows can be chosen"
         return f"the answer cannot follow its grammar any further: {problem}"
 
     def start(self, slot: int, now: float) -> None:
