@@ -181,12 +181,13 @@ async def test_a_request_without_a_trace_begins_one(
 ) -> None:
     before = {span.trace for span in collector.spans}
     await ask_rest(cluster, {"x-request-id": "rootless", "traceparent": "00-nonsense-01"})
-    await eventually(lambda: any("rootless" in str(s.attributes) for s in collector.spans))
-    (span,) = [
-        s
-        for s in collector.spans
-        if s.attributes["gen_ai.request.id"] == "rootless" and s.name == "POST /generate"
-    ]
+
+    def served() -> list[SentSpan]:
+        roots = [span for span in collector.spans if span.name == "POST /generate"]
+        return [span for span in roots if span.attributes["gen_ai.request.id"] == "rootless"]
+
+    await eventually(lambda: bool(served()))
+    (span,) = served()
     assert span.parent == ""
     assert span.trace not in before
 
