@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 
 import pytest
 
@@ -11,7 +13,7 @@ from avikam.protocol.errors import ApiError
 from avikam.v1 import generation_pb2, worker_pb2
 from tests.gateway.clock import Clock
 from tests.gateway.harness import RunningGateway, gateway_to
-from tests.worker.harness import worker_process
+from tests.worker.harness import eventually, worker_process
 
 
 def sequence(prompt: str, seed: int = 1) -> worker_pb2.SequenceRequest:
@@ -86,6 +88,17 @@ async def test_suspects_run_one_at_a_time_until_they_have_come_further() -> None
     assert in_lane(cases) == [False, True]
 
 
+async def test_a_suspect_waits_for_deaths_of_the_same_cause() -> None:
+    quarantine, case = Quarantine(time.monotonic, QuarantineRules(moment=0.05)), Case()
+    died = time.monotonic()
+    quarantine.note_death(case, 0, sequence("a"))
+
+    await quarantine.enter(case)
+
+    assert case.in_lane
+    assert time.monotonic() >= died + 0.05
+
+
 async def test_too_many_suspects_are_none() -> None:
     quarantine = Quarantine(Clock(), QuarantineRules(lane=0))
     case = Case()
@@ -121,3 +134,23 @@ async def test_a_poison_takes_few_workers_and_no_innocents_with_it(index: int, d
         assert await asyncio.gather(*around) == wanted
         dead = [w for w in (one, two, three, four) if w.process.returncode is not None]
         assert len(dead) <= deaths
+
+
+async def test_workers_that_die_together_convict_nobody() -> None:
+    plan = "ttft=1s"
+    async with (
+        worker_process(plan=plan) as one,
+        worker_process(plan=plan) as two,
+        worker_process(plan=plan) as three,
+        gateway_to(one, two, three, routing="round_robin") as gateway,
+    ):
+        await gateway.ready(3)
+        prompt = {"prompt": "Bonjour", "max_tokens": 3}
+        asked = [asyncio.create_task(gateway.post("/generate", **prompt)) for _ in range(9)]
+        # All are with their workers, and none has a token.
+        await eventually(lambda: gateway.metric("sequences_running") == 9)
+        for worker in (one, two):
+            worker.send(signal.SIGKILL)
+        replies = [*await asyncio.gather(*asked), await gateway.post("/generate", **prompt)]
+
+    assert {reply.status_code for reply in replies} == {200}

@@ -8,7 +8,8 @@
 Innocents that were on the same worker leave the lane with a few more tokens than they had; nobody
 else waits for it. A poison that kills in its prompt takes two workers with it, one that kills later
 three. A suspect that finds too many before it in the lane runs on without it: then a death was not
-about one request.
+about one request. Nor is it when workers die together, of a node or of one cause: a suspect waits a
+moment after the death, or it would be sent to the next one that is dying anyway.
 
 Fingerprints are keyed hashes of what the worker computes from, so that no prompt is kept.
 """
@@ -31,21 +32,24 @@ Clock = Callable[[], float]
 @dataclass(frozen=True, slots=True)
 class QuarantineRules:
     """``seconds`` and ``most`` bound the memory; ``margin`` is how many tokens beyond those it had
-    clear a suspect, for some were made that never arrived; ``lane`` is how many may wait for it."""
+    clear a suspect, for some were made that never arrived; ``lane`` is how many may wait for it,
+    ``moment`` the seconds after a death in which others of the same cause show."""
 
     seconds: float = 600.0
     most: int = 4096
     margin: int = 4
     lane: int = 8
+    moment: float = 0.25
 
 
 class Case:
     """What one sequence has been through. ``in_lane`` is whether it runs as the only suspect."""
 
-    __slots__ = ("deaths", "in_lane", "tokens")
+    __slots__ = ("deaths", "died_at", "in_lane", "tokens")
 
     def __init__(self) -> None:
         self.deaths = 0
+        self.died_at = 0.0
         self.tokens = 0
         self.in_lane = False
 
@@ -77,6 +81,7 @@ class Quarantine:
     def note_death(self, case: Case, tokens: int, request: worker_pb2.SequenceRequest) -> bool:
         """A worker died while it ran the sequence; whether that settles it: it was the only one."""
         case.deaths += 1
+        case.died_at = self._clock()
         case.tokens = tokens
         if not case.in_lane:
             return False
@@ -92,6 +97,7 @@ class Quarantine:
             return
         self._waiting += 1
         try:
+            await asyncio.sleep(case.died_at + self._rules.moment - self._clock())
             await self._lane.acquire()
         finally:
             self._waiting -= 1
