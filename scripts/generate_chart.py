@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from avikam.common.settings import Settings
 from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import Settings
 from avikam.worker.settings import WorkerSettings
 
 CHART = Path(__file__).resolve().parents[1] / "helm" / "avikam"

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from avikam.cli.flags import default_text, metavar
 from avikam.cli.sections import settings_classes
-from avikam.protocol.settings import Settings, environment_name, flag_name
+from avikam.common.settings import Settings, environment_name, flag_name
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 

@@ -10,8 +10,8 @@ import yaml
 from typer.testing import CliRunner
 
 from avikam.cli.main import app
+from avikam.common.settings import load
 from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import load
 from scripts.generate_configuration_page import PAGE, page
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from avikam.common.settings import load
 from avikam.gateway.access.key_file import read_keys
 from avikam.gateway.access.keys import KeyRing
 from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import load
 from avikam.worker.settings import WorkerSettings
 from tests.cluster.helm import (
     EXAMPLES,

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from avikam import __version__
+from avikam.common.settings import load
 from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import load
 from avikam.worker.settings import WorkerSettings
 from tests.cluster.helm import CHART, ROOT, tool
 from tests.cluster.schemas import module_folder

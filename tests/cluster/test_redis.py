@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from avikam.common.worker_registry import announce, listed, withdraw
 from avikam.engine.kv.keys import PrefixChain, root_key
 from avikam.engine.kv.redis_tier import RedisOptions, RedisTier
 from avikam.gateway.limits.counters import SharedCounters
 from avikam.gateway.shared_state.link import RedisLink
-from avikam.protocol.worker_registry import announce, listed, withdraw
 from tests.cluster.helm import Resource, named, pod_specs, render
 from tests.tools import require_tool
 

@@ -32,7 +32,7 @@ def raise_at_random(share: float) -> None:
     """Wrap what a request passes through; every kind of place once."""
     from avikam.gateway.admission.admission import Admission
     from avikam.gateway.api.generate import GenerateDialect
-    from avikam.gateway.resilience.journal import Journal
+    from avikam.gateway.sequence.journal import Journal
     from avikam.gateway.workers.pool import Pool
     from avikam.gateway.workers.status_watch import StatusWatch
 

@@ -12,7 +12,7 @@ from grpc import StatusCode, aio
 
 from avikam.gateway.access.key_file import write_keys
 from avikam.gateway.access.keys import Key, digest, new_secret
-from avikam.gateway.http.body_room import NO_ROOM, BodyRoom
+from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
 from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS, MIB
 from avikam.v1 import generation_pb2 as pb

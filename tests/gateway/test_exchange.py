@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from avikam.gateway.api import reply
-from avikam.gateway.resilience.failures import AttemptError, Kind
+from avikam.gateway.workers.failures import AttemptError, Kind
 from avikam.gateway.workers.inbox import MOST_BYTES, MOST_WAITING, Inbox
 from avikam.gateway.workers.outbox import Outbox
 from avikam.protocol.limits import MIB

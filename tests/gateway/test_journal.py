@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avikam.gateway.resilience.failures import AttemptError, Kind
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
+from avikam.gateway.workers.failures import AttemptError, Kind
 from avikam.v1 import generation_pb2, worker_pb2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from avikam.gateway.quick_series import Level, Spread, Tally
+from avikam.gateway import quick_series
 
 BOUNDS = (0.1, 0.25, 1, 5)
 VALUES = (0.0, 0.1, 0.11, 0.25, 3.0, 5.0, 70.0)
@@ -12,8 +12,8 @@ VALUES = (0.0, 0.1, 0.11, 0.25, 3.0, 5.0, 70.0)
 
 def test_the_page_is_the_librarys() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tally, level = Tally("t", "T.", ours), Level("l", "L.", ours)
-    spread = Spread("s", "S.", BOUNDS, ours)
+    tally, level = quick_series.Counter("t", "T.", ours), quick_series.Gauge("l", "L.", ours)
+    spread = quick_series.Histogram("s", "S.", BOUNDS, ours)
     counter, gauge = Counter("t", "T.", registry=theirs), Gauge("l", "L.", registry=theirs)
     histogram = Histogram("s", "S.", buckets=BOUNDS, registry=theirs)
     for amount in (1, 2.5):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from avikam.common.worker_registry import KEY
 from avikam.gateway.server import StartError
-from avikam.protocol.worker_registry import KEY
 from avikam.worker.registration import reachable_address
 from tests.engine.kv.redis_server import RedisServer
 from tests.gateway.harness import gateway_at

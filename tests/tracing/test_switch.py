@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from avikam.protocol.span_export import traces_url
-from avikam.protocol.tracing import recorded_trace
+from avikam.common.span_export import traces_url
+from avikam.common.tracing import recorded_trace
 from tests.worker.harness import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]

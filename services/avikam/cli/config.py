@@ -12,7 +12,7 @@ import yaml
 from avikam.cli.failure import fail
 from avikam.cli.flags import ConfigFile
 from avikam.cli.sections import settings_classes
-from avikam.protocol.settings import Loaded, Settings, SettingsError, load_with_origins
+from avikam.common.settings import Loaded, Settings, SettingsError, load_with_origins
 
 app = typer.Typer(
     help="Show or check settings and where they come from.",

@@ -1,7 +1,7 @@
 """Command-line flags made from settings classes, so that a setting is described once.
 
 A decorated command receives the flags that were given as one mapping, ``flags``; what they mean
-and whether they are valid is decided by :mod:`avikam.protocol.settings`, in its words.
+and whether they are valid is decided by :mod:`avikam.common.settings`, in its words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from avikam.cli.failure import fail
-from avikam.protocol.settings import S, Settings, SettingsError, flag_name, load
+from avikam.common.settings import S, Settings, SettingsError, flag_name, load
 
 ConfigFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="YAML file with gateway: and worker: settings.")

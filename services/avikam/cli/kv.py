@@ -72,7 +72,7 @@ def _sealed(block: bytes, header: BlockHeader) -> bool:
 
 def _secret() -> str:
     """The workers' secret, from where a worker takes it."""
-    from avikam.protocol.settings import SettingsError, load
+    from avikam.common.settings import SettingsError, load
     from avikam.worker.settings import WorkerSettings
 
     try:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from avikam.cli.supervisor import Supervised
+from avikam.common.settings import flag_name
 from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import flag_name
 from avikam.worker.settings import WorkerSettings
 
 LOOPBACK = "127.0.0.1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from avikam.protocol.settings import Settings
+from avikam.common.settings import Settings
 
 
 def settings_classes() -> Mapping[str, type[Settings]]:

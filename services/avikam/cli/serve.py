@@ -14,8 +14,8 @@ import typer
 from avikam.cli.failure import fail
 from avikam.cli.flags import ConfigFile, Lifeline, settings_flags
 from avikam.cli.lifeline import stop_with_parent
+from avikam.common.settings import Loaded, S, SettingsError, load_with_origins
 from avikam.gateway.settings import GatewaySettings
-from avikam.protocol.settings import Loaded, S, SettingsError, load_with_origins
 from avikam.worker.settings import WorkerSettings
 
 app = typer.Typer(rich_markup_mode=None)

@@ -1,6 +1,6 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► Checkpoint ─► Shedder ─► FastLane ─► FastAPI
+Edge ─► Guard ─► KeyCheck ─► Shedder ─► FastLane ─► FastAPI
 id,     sizes,   keys,         a full     the busy    all routes,
 errors  hosts    scopes        queue      routes      documentation
 """
@@ -13,21 +13,21 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
 from avikam import __version__
-from avikam.gateway.access.checkpoint import Checkpoint
+from avikam.common.tracing import open_tracing
 from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.access.live_keys import LiveKeys
+from avikam.gateway.access.tariff import Tariff
 from avikam.gateway.admission.admission import Admission, AdmissionLimits
 from avikam.gateway.api.adapters import AdapterRoutes, LoadAdapterBody, UnloadAdapterBody
 from avikam.gateway.api.chat import ChatBody
 from avikam.gateway.api.completions import CompletionBody
-from avikam.gateway.api.door import Door
 from avikam.gateway.api.generate import GenerateBody
 from avikam.gateway.api.generate_routes import GenerateRoutes
+from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.messages import Conversation, MessagesBody
 from avikam.gateway.api.messages_routes import MessagesRoutes
 from avikam.gateway.api.models import ModelRoutes
@@ -38,42 +38,39 @@ from avikam.gateway.api.responses import ResponsesBody
 from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
 from avikam.gateway.console.index import Index
+from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
+from avikam.gateway.doors.http.edge import Edge
+from avikam.gateway.doors.http.fast_lane import FastLane
+from avikam.gateway.doors.http.guard import Guard
+from avikam.gateway.doors.http.key_check import KeyCheck
+from avikam.gateway.doors.http.routes import Route, framework
+from avikam.gateway.doors.http.shedder import Shedder
 from avikam.gateway.drain import Drain
 from avikam.gateway.handler import Handler
-from avikam.gateway.http.body_room import NO_ROOM, BodyRoom
-from avikam.gateway.http.edge import Edge
-from avikam.gateway.http.fast_lane import FastLane
-from avikam.gateway.http.guard import Guard
-from avikam.gateway.http.routes import Route, framework
-from avikam.gateway.http.shedder import Shedder
 from avikam.gateway.idempotency.answers import Answers
 from avikam.gateway.idempotency.shelf import Shelf
 from avikam.gateway.limits.counters import Counters, LocalCounters, SharedCounters
-from avikam.gateway.limits.metering import MeteredHandler
 from avikam.gateway.limits.rates import Rates
-from avikam.gateway.limits.tariff import Tariff
+from avikam.gateway.metered_handler import MeteredHandler
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.resilience.breaker import POOL_RULES, Breaker, State
 from avikam.gateway.resilience.quarantine import Quarantine
 from avikam.gateway.resilience.retry_budget import RetryBudget
-from avikam.gateway.resilience.retry_policy import RetryPolicy, RetryRules
 from avikam.gateway.resilience.watchdog import Watchdog
 from avikam.gateway.routing.policies import POLICIES
-from avikam.gateway.sequence_runner import SequenceRunner
+from avikam.gateway.sequence.retry_policy import RetryPolicy, RetryRules
+from avikam.gateway.sequence.runner import SequenceRunner
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.shared_state.breaker_hint import BreakerHint
 from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.shared_state.registry import Registry
+from avikam.gateway.traces import Traces
 from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.channel import channel_opener
 from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.pulse import PulseWatch
 from avikam.gateway.workers.tokenizing import Tokenizing
-from avikam.protocol.tracing import open_tracing
-
-if TYPE_CHECKING:
-    from avikam.gateway.request_trace import GatewayTracing
 
 # Probes are never shed, and their successes are not worth a log line.
 PROBES = frozenset({"/livez", "/readyz", "/health", "/health/live", "/health/ready"})
@@ -143,7 +140,7 @@ class Gateway:
         self.answers = _answers(settings, self.redis, clock)
         self.tracing = _tracing(settings)
         self.room = BodyRoom(settings.body_bytes, self.metrics.shed.labels(NO_ROOM).inc)
-        self.door = Door(self.handler, self.answers, settings, clock, self.room)
+        self.door = Intake(self.handler, self.answers, settings, clock, self.room)
         self.asgi = self._application(clock)
 
     def background(self) -> list[Coroutine[None, None, None]]:
@@ -177,7 +174,7 @@ class Gateway:
         busy = {r.path: r.endpoint for r in routes if r.stream and r.method == "POST"}
         app = FastLane(app, busy)
         app = Shedder(app, self.metrics, busy, self.admission.refusal)
-        app = Checkpoint(app, self.gatekeeper, PROBES)
+        app = KeyCheck(app, self.gatekeeper, PROBES)
         app = Guard(app, self.metrics, self.settings.max_requests, self.room, PROBES)
         return Edge(app, self.metrics, clock, PROBES, self.settings.access_log, self.tracing)
 
@@ -237,7 +234,7 @@ def _index(routes: list[Route], console: bool) -> Index:
     return Index({"name": "avikam", "version": __version__, "routes": listed}, console)
 
 
-def _tracing(settings: GatewaySettings) -> GatewayTracing | None:
+def _tracing(settings: GatewaySettings) -> Traces | None:
     tracing = open_tracing(settings, "avikam-gateway", f"{socket.gethostname()}:{os.getpid()}")
     if tracing is None:
         return None

@@ -6,18 +6,15 @@ import random
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from avikam.gateway.limits.allowance import Allowance
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
+from avikam.gateway.traces import RequestTrace
 from avikam.gateway.workers.pool import Target
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import worker_pb2
-
-if TYPE_CHECKING:
-    from avikam.gateway.request_trace import RequestTrace
 
 # What the gateway assumes of an answer whose length the model chooses.
 _USUAL_ANSWER = 256

@@ -14,14 +14,14 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from avikam.gateway.beside import beside
+from avikam.gateway.errors import circuit_open, is_of_the_request
 from avikam.gateway.fan_out import merge
 from avikam.gateway.generation import Generation, sequences
-from avikam.gateway.http.beside import beside
 from avikam.gateway.resilience.breaker import Breaker, Ticket
-from avikam.gateway.resilience.failures import circuit_open, is_of_the_request
-from avikam.gateway.resilience.journal import Journal
 from avikam.gateway.resilience.retry_budget import RetryBudget
-from avikam.gateway.sequence_runner import Batch, News, Run, SequenceRunner
+from avikam.gateway.sequence.journal import Journal
+from avikam.gateway.sequence.runner import Batch, News, Run, SequenceRunner
 from avikam.gateway.workers.catalog import Catalog
 from avikam.protocol.errors import ApiError
 

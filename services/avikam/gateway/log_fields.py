@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from avikam.gateway.request_trace import RequestTrace
+from avikam.gateway.traces import RequestTrace
 
 
 def log_fields(request_id: str, trace: RequestTrace | None) -> dict[str, str]:

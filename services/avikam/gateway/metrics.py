@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from avikam.gateway.quick_series import Level, Spread, Tally
+from avikam.gateway import quick_series
 from avikam.gateway.resilience.breaker import State
 
 # fmt: off
@@ -39,23 +39,23 @@ class GatewayMetrics:
             LATENCY_BUCKETS,
             "route",
         )
-        self.first_token = Spread(
+        self.first_token = quick_series.Histogram(
             "avikam_gateway_time_to_first_token_seconds",
             "From admission to the first token.",
             LATENCY_BUCKETS,
             self.registry,
         )
-        self.token_gap = Spread(
+        self.token_gap = quick_series.Histogram(
             "avikam_gateway_inter_token_seconds",
             "Between tokens, averaged over a frame.",
             TOKEN_BUCKETS,
             self.registry,
         )
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens of finished prompts.")
-        self.generated_tokens = Tally(
+        self.generated_tokens = quick_series.Counter(
             "avikam_gateway_generated_tokens", "Tokens received from workers.", self.registry
         )
-        self.in_flight = Level(
+        self.in_flight = quick_series.Gauge(
             "avikam_gateway_requests_in_flight", "Requests being served.", self.registry
         )
         self.running = self._gauge("sequences_running", "Sequences on workers.")
@@ -71,7 +71,7 @@ class GatewayMetrics:
         self.retries = self._counter(
             "retries", "Requests moved to another worker before their first token.", "outcome"
         )
-        self.charged_retries = Tally(
+        self.charged_retries = quick_series.Counter(
             "avikam_gateway_charged_retries", "Retries that the budget paid for.", self.registry
         )
         self.resumes = self._counter(

@@ -28,7 +28,7 @@ class _Number(Collector):
         self._value += amount
 
 
-class Tally(_Number):
+class Counter(_Number):
     """A counter without labels."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
@@ -36,7 +36,7 @@ class Tally(_Number):
         yield CounterMetricFamily(*self._about, value=self._value)
 
 
-class Level(_Number):
+class Gauge(_Number):
     """A gauge without labels."""
 
     def dec(self, amount: float = 1) -> None:
@@ -48,7 +48,7 @@ class Level(_Number):
         yield GaugeMetricFamily(*self._about, value=self._value)
 
 
-class Spread(Collector):
+class Histogram(Collector):
     """A histogram without labels; ``bounds`` are the buckets' upper ones, in rising order."""
 
     def __init__(

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from avikam.common import span_attributes as names
+from avikam.common.span_export import Tracing
 from avikam.gateway.api import accounts
-from avikam.gateway.http.call import Call
-from avikam.gateway.resilience.failures import AttemptError
-from avikam.protocol import span_attributes as names
+from avikam.gateway.doors.call import Call
+from avikam.gateway.workers.failures import AttemptError
 from avikam.protocol.errors import ApiError
 from avikam.protocol.rpc_errors import code_of_status
-from avikam.protocol.span_export import Tracing
 from avikam.v1 import generation_pb2, worker_pb2
 
 if TYPE_CHECKING:
@@ -115,20 +115,24 @@ class AttemptTrace:
     def __init__(self, span: Span) -> None:
         self._span = span
 
-    def end(self, finish: worker_pb2.Finish | None, error: AttemptError | ApiError | None) -> None:
+    def end(self, finish: worker_pb2.Finish | None, error: Exception | None) -> None:
         """It finished, failed, or nobody waits for it any more."""
         span = self._span
-        if error is not None:
-            known = error.kind.value if isinstance(error, AttemptError) else error.code
-            span.set_attributes({names.OUTCOME: known, names.ERROR_TYPE: known})
-            if isinstance(error, AttemptError):
-                # Our own words about the connection or the worker.
-                span.set_status(Status(StatusCode.ERROR, str(error)))
-            elif error.status >= 500:
+        if isinstance(error, AttemptError):
+            _end_badly(span, error.kind.value)
+            # Our own words about the connection or the worker.
+            span.set_status(Status(StatusCode.ERROR, str(error)))
+        elif isinstance(error, ApiError):
+            _end_badly(span, error.code)
+            if error.status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
         else:
             span.set_attribute(names.OUTCOME, _reason(finish) if finish else "cancelled")
         span.end()
+
+
+def _end_badly(span: Span, reason: str) -> None:
+    span.set_attributes({names.OUTCOME: reason, names.ERROR_TYPE: reason})
 
 
 def _carrier(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

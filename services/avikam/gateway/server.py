@@ -21,16 +21,16 @@ import uvicorn
 import uvloop
 from prometheus_client import make_wsgi_app, start_http_server
 
+from avikam.common.head import with_head
+from avikam.common.logging import configure_logging
+from avikam.common.tracing import TracingError
 from avikam.gateway.access.key_file import KeyFileError
 from avikam.gateway.app import Gateway
-from avikam.gateway.grpc_server import GrpcServer
-from avikam.gateway.http.protocol import ConnectionLimits, guarded_protocol
+from avikam.gateway.doors.grpc.server import GrpcServer
+from avikam.gateway.doors.http.protocol import ConnectionLimits, guarded_protocol
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.discovery import AddressError
 from avikam.gateway.workers.pool import Pool
-from avikam.protocol.head import with_head
-from avikam.protocol.logging import configure_logging
-from avikam.protocol.tracing import TracingError
 
 _log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
 
+from avikam.common.settings import Addresses, Port, Settings
+from avikam.common.tls import certificate_files
 from avikam.protocol.limits import LIMITS, MIB
-from avikam.protocol.settings import Addresses, Port, Settings
-from avikam.protocol.tls import certificate_files
 
 
 class GatewaySettings(Settings):
-    """The numbers a gateway runs with; see :mod:`avikam.protocol.settings` for their sources."""
+    """The numbers a gateway runs with; see :mod:`avikam.common.settings` for their sources."""
 
     host: str = Field(
         default="127.0.0.1",

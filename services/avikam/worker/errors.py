@@ -18,9 +18,9 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from avikam.common.tracing import recorded_trace
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.rpc_errors import status_code, trailers
-from avikam.protocol.tracing import recorded_trace
 
 _log = logging.getLogger(__name__)
 

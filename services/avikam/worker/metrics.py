@@ -23,8 +23,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from avikam.common.head import with_head
 from avikam.engine.interface import Delta, EngineModel, EngineStats, Finish, SequenceSpec
-from avikam.protocol.head import with_head
 from avikam.worker.kv_series import kv_series
 from avikam.worker.vllm_series import VllmGauges, VllmSeries
 

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from avikam.protocol.worker_registry import announce, withdraw
+from avikam.common.worker_registry import announce, withdraw
 
 _log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from avikam.common import span_attributes as names
+from avikam.common.span_export import Tracing
 from avikam.engine.interface import Delta, Finish, FinishReason
-from avikam.protocol import span_attributes as names
 from avikam.protocol.errors import ApiError
-from avikam.protocol.span_export import Tracing
 from avikam.v1 import worker_pb2
 
 # vLLM's name of a request's span.

@@ -22,11 +22,11 @@ from grpc import ServerCredentials, aio
 from grpc_reflection.v1alpha import reflection
 
 import avikam
+from avikam.common.logging import configure_logging
+from avikam.common.tls import certificate_files
+from avikam.common.tracing import TracingError, open_tracing
 from avikam.engine.interface import Engine
 from avikam.protocol.limits import LIMITS
-from avikam.protocol.logging import configure_logging
-from avikam.protocol.tls import certificate_files
-from avikam.protocol.tracing import TracingError, open_tracing
 from avikam.v1 import worker_pb2_grpc
 from avikam.worker.engines import build_engine, in_thread
 from avikam.worker.errors import ErrorInterceptor

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 import avikam
+from avikam.common.settings import Port, Settings, Texts
+from avikam.common.tls import certificate_files
 from avikam.engine.fault_plan import FaultPlan
-from avikam.protocol.settings import Port, Settings, Texts
-from avikam.protocol.tls import certificate_files
 
 EMBEDDED_MODEL = "avikam1-nano"
 
@@ -23,7 +23,7 @@ def embedded_model() -> Path:
 
 
 class WorkerSettings(Settings):
-    """The numbers a worker runs with; see :mod:`avikam.protocol.settings` for their sources."""
+    """The numbers a worker runs with; see :mod:`avikam.common.settings` for their sources."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=50051, description="Port of the gRPC service; 0 takes a free one.")

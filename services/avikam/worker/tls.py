@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from avikam.protocol.tls import CertificateFiles
+from avikam.common.tls import CertificateFiles
 
 
 def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:

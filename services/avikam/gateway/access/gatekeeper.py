@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from avikam.gateway.access.failed_tries import FailedTries
 from avikam.gateway.access.keys import Key, Scope
 from avikam.gateway.access.live_keys import LiveKeys
+from avikam.gateway.access.tariff import Tariff
 from avikam.gateway.limits.allowance import Allowance
-from avikam.gateway.limits.tariff import Tariff
 from avikam.protocol.errors import ApiError
 
 _BEARER = b"bearer "

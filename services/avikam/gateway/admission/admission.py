@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from avikam.gateway.admission.fair_queue import FairQueue
-from avikam.gateway.resilience.failures import deadline_exceeded, no_worker_ready
+from avikam.gateway.errors import deadline_exceeded, no_worker_ready
 from avikam.gateway.resilience.window import RollingWindow
 from avikam.protocol.errors import ApiError, overloaded
 

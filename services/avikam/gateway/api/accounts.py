@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
 from avikam.v1 import generation_pb2 as pb
 
 FINISH_REASONS = {

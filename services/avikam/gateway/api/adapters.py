@@ -18,10 +18,10 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from avikam.gateway.api.door import Door
 from avikam.gateway.api.fields import StrictBody
+from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import validate
-from avikam.gateway.resilience.failures import no_worker_ready, upstream_unavailable
+from avikam.gateway.errors import no_worker_ready, upstream_unavailable
 from avikam.gateway.workers.catalog import ALIASES
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.worker import Worker
@@ -67,7 +67,7 @@ class _Outcome:
 class AdapterRoutes:
     """Endpoints of administrators."""
 
-    def __init__(self, door: Door, pool: Pool) -> None:
+    def __init__(self, door: Intake, pool: Pool) -> None:
         self._door = door
         self._pool = pool
 

@@ -15,10 +15,10 @@ from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import json_text, refuse
 from avikam.gateway.api.logprobs import chat_logprobs
 from avikam.gateway.api.openai_fields import OpenAIFields, ResponseFormat
+from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http import sse
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest

@@ -19,10 +19,10 @@ from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import PromptJson, SamplingFields, prompts, sampling
 from avikam.gateway.api.json_body import json_text
+from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http import sse
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb

@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from avikam.gateway.api import tgi
 from avikam.gateway.api.dialect import Dialect
-from avikam.gateway.api.door import Door
 from avikam.gateway.api.generate import GenerateBody, GenerateDialect
+from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import parse_object, validate
 from avikam.gateway.api.protobuf import (
     ProtobufDialect,
@@ -22,9 +22,9 @@ from avikam.gateway.api.protobuf import (
     parse_message,
     prefers_protobuf,
 )
-from avikam.gateway.http.body import BodyKind
-from avikam.gateway.http.call import call_of
-from avikam.protocol.field_count import GENERATE
+from avikam.gateway.doors.call import call_of
+from avikam.gateway.doors.field_count import GENERATE
+from avikam.gateway.doors.http.body import BodyKind
 from avikam.protocol.requests import from_message
 from avikam.v1 import inference_pb2
 
@@ -32,7 +32,7 @@ from avikam.v1 import inference_pb2
 class GenerateRoutes:
     """Endpoints; each reads its body and hands over to the door."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Intake) -> None:
         self._door = door
 
     async def generate(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from avikam.gateway.api.reply import GenerationReply
-from avikam.gateway.http.disconnect import CancelledWithClient
+from avikam.gateway.doors.http.disconnect import CancelledWithClient
 from avikam.gateway.idempotency.answers import Answers, Twice
 
 _REPLAYED = (b"idempotent-replayed", b"true")

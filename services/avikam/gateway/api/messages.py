@@ -17,11 +17,11 @@ from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import SamplingFields, StrictBody, sampling
 from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import refuse
+from avikam.gateway.doors.http import sse
+from avikam.gateway.doors.http.errors import ANTHROPIC_PREFIX, error_body
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http import sse
-from avikam.gateway.http.errors import ANTHROPIC_PREFIX, error_body
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest

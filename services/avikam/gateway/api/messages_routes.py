@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from avikam.gateway.api.door import Door
+from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import validate
 from avikam.gateway.api.messages import Conversation, MessagesBody, MessagesDialect
-from avikam.gateway.http.call import call_of
+from avikam.gateway.doors.call import call_of
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.requests import check_prompt
 from avikam.v1 import generation_pb2 as pb
@@ -17,7 +17,7 @@ from avikam.v1 import generation_pb2 as pb
 class MessagesRoutes:
     """Endpoints of messages and their count."""
 
-    def __init__(self, door: Door, tokenizing: Tokenizing) -> None:
+    def __init__(self, door: Intake, tokenizing: Tokenizing) -> None:
         self._door = door
         self._tokenizing = tokenizing
 

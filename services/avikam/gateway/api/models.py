@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, Response
 
 from avikam.gateway.admission.admission import Admission
 from avikam.gateway.api.protobuf import accepts_protobuf
-from avikam.gateway.http.body import PROTOBUF
-from avikam.gateway.messages import listing
+from avikam.gateway.doors.http.body import PROTOBUF
+from avikam.gateway.doors.protobuf_answers import listing
 from avikam.gateway.workers.catalog import Catalog, unknown_model
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.limits import LIMITS

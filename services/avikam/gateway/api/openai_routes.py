@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from avikam.gateway.api.chat import ChatBody, ChatDialect
 from avikam.gateway.api.completions import CompletionBody, CompletionDialect, Echo
-from avikam.gateway.api.door import Door
+from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import validate
 from avikam.gateway.api.responses import ResponsesBody, ResponsesDialect
-from avikam.gateway.http.call import call_of
+from avikam.gateway.doors.call import call_of
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.requests import GenerationRequest, check_request
 from avikam.v1 import generation_pb2 as pb
@@ -21,7 +21,7 @@ from avikam.v1 import generation_pb2 as pb
 class OpenAIRoutes:
     """Endpoints of completions, chat and responses."""
 
-    def __init__(self, door: Door, tokenizing: Tokenizing) -> None:
+    def __init__(self, door: Intake, tokenizing: Tokenizing) -> None:
         self._door = door
         self._tokenizing = tokenizing
 

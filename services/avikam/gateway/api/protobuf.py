@@ -13,15 +13,15 @@ from google.protobuf.message import DecodeError, Message
 from starlette.requests import Request
 
 from avikam.gateway.api.dialect import Dialect, Whole
+from avikam.gateway.doors.call import call_of
+from avikam.gateway.doors.field_count import Inside, check_fields
+from avikam.gateway.doors.http.body import PROTOBUF
+from avikam.gateway.doors.protobuf_answers import MessageWriter
+from avikam.gateway.doors.wide_numbers import check_numbers
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http.body import PROTOBUF
-from avikam.gateway.http.call import call_of
-from avikam.gateway.messages import MessageWriter
 from avikam.protocol.errors import ApiError, invalid
-from avikam.protocol.field_count import Inside, check_fields
 from avikam.protocol.limits import LIMITS
-from avikam.protocol.wide_numbers import check_numbers
 
 M = TypeVar("M", bound=Message)
 

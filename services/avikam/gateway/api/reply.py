@@ -14,15 +14,15 @@ from starlette.types import Receive, Scope, Send
 
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Dialect, Whole
+from avikam.gateway.beside import beside
+from avikam.gateway.doors.call import call_of
+from avikam.gateway.doors.http.disconnect import CancelledWithClient, ClientGoneError
+from avikam.gateway.doors.http.pinger import Pinger
+from avikam.gateway.doors.internal_error import internal_error, log_failure
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http.beside import beside
-from avikam.gateway.http.call import call_of
-from avikam.gateway.http.disconnect import CancelledWithClient, ClientGoneError
-from avikam.gateway.http.errors import internal_error, log_failure
-from avikam.gateway.http.pinger import Pinger
-from avikam.gateway.limits.metering import MeteredHandler
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.metered_handler import MeteredHandler
+from avikam.gateway.sequence.journal import Journal
 from avikam.protocol.errors import ApiError
 
 # Bytes of a reply that a token takes, and each alternative that is told with it, about.

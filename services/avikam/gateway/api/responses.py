@@ -17,9 +17,9 @@ from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import SamplingFields, sampling
 from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import json_text, refuse
+from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http import sse
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest

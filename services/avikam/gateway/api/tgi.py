@@ -15,10 +15,10 @@ from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.fields import Stop, StrictBody, prompts, sampling
 from avikam.gateway.api.generate import schema_text
 from avikam.gateway.api.json_body import refuse
+from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
-from avikam.gateway.http import sse
-from avikam.gateway.resilience.journal import Journal
+from avikam.gateway.sequence.journal import Journal
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb

@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from avikam.gateway.api.chat_messages import turns
-from avikam.gateway.api.door import Door
 from avikam.gateway.api.fields import StrictBody, token_id
+from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import parse_object, validate
 from avikam.gateway.api.offsets import spans
 from avikam.gateway.api.protobuf import parse_message
-from avikam.gateway.http.body import PROTOBUF, BodyKind
+from avikam.gateway.doors.field_count import TOKENIZE
+from avikam.gateway.doors.http.body import PROTOBUF, BodyKind
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.errors import ApiError, invalid
-from avikam.protocol.field_count import TOKENIZE
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import check_prompt
 from avikam.protocol.wire import chat_prompt, text_prompt
@@ -69,7 +69,7 @@ class DetokenizeBody(StrictBody):
 class TokenizerRoutes:
     """Endpoints about text and ids; workers answer, for they have the tokenizer."""
 
-    def __init__(self, door: Door, tokenizing: Tokenizing, pool: Pool) -> None:
+    def __init__(self, door: Intake, tokenizing: Tokenizing, pool: Pool) -> None:
         self._door = door
         self._tokenizing = tokenizing
         self._pool = pool

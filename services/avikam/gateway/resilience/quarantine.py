@@ -23,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from avikam.gateway.resilience.failures import request_quarantined
+from avikam.gateway.errors import request_quarantined
 from avikam.v1 import worker_pb2
 
 Clock = Callable[[], float]

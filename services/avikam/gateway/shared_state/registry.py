@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from avikam.common.worker_registry import listed
 from avikam.gateway.shared_state.link import RedisLink
-from avikam.protocol.worker_registry import listed
 
 
 class Registry:
-    """Reads the list; see :mod:`avikam.protocol.worker_registry`."""
+    """Reads the list; see :mod:`avikam.common.worker_registry`."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from avikam.gateway.resilience.failures import no_worker_ready
+from avikam.gateway.errors import no_worker_ready
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.errors import ApiError
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import grpc
 
+from avikam.common.tls import certificate_files
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.limits import LIMITS
-from avikam.protocol.tls import certificate_files
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 2000),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import grpc
 from google.protobuf.message import DecodeError
 
-from avikam.gateway.resilience.failures import AttemptError, Kind, broken_call, from_application
+from avikam.gateway.workers.failures import AttemptError, Kind, broken_call, from_application
 from avikam.gateway.workers.inbox import Inbox
 from avikam.gateway.workers.outbox import Outbox
 from avikam.protocol.errors import ApiError

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from avikam.gateway.resilience.failures import AttemptError
+from avikam.gateway.workers.failures import AttemptError
 from avikam.protocol.errors import ApiError
 from avikam.v1 import worker_pb2
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import grpc
 
-from avikam.gateway.resilience.failures import AttemptError, diagnose, no_worker_ready
+from avikam.gateway.errors import no_worker_ready
 from avikam.gateway.workers.catalog import Catalog
+from avikam.gateway.workers.failures import AttemptError, diagnose
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.requests import check_known, check_prompt
 from avikam.protocol.wire import chat_prompt

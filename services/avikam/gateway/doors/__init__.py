@@ -1,0 +1,1 @@
+"""Where requests come in; what is here serves every door."""

@@ -1,0 +1,1 @@
+"""gRPC: the server, the checks before every call, the public service."""

@@ -1,1 +1,0 @@
-"""HTTP without the API: guard, bodies, errors, event streams, offline docs."""

@@ -1,0 +1,112 @@
+"""What the client has of one sequence: enough to go on elsewhere, and to write the reply.
+
+    frame(attempt, first_index, tokens)      next = tokens so far
+      another attempt          -> dropped    a worker that came back from the dead
+      first_index == next      -> kept
+      last index  <  next      -> dropped    a repeat
+      anything else            -> the worker is given up: a gap, or an overlap
+
+A frame enters the journal before the client sees it, so a continuation never repeats or loses one.
+"""
+
+from __future__ import annotations
+
+from avikam.gateway.workers.failures import AttemptError, Kind
+from avikam.v1 import generation_pb2 as pb
+from avikam.v1 import worker_pb2
+
+
+class Journal:
+    """One sequence: the request for it, and everything generated so far.
+
+    ``prompt_index`` and ``choice`` say which prompt of the client's request it continues, and
+    which of that prompt's ``n`` answers it is. A stream has told its logprobs and needs them no
+    more: with twenty alternatives, those of one answer are megabytes.
+    """
+
+    __slots__ = (
+        "_keep_logprobs",
+        "accepted",
+        "attempt",
+        "choice",
+        "finish",
+        "first_token_at",
+        "full_workers",
+        "logprobs",
+        "prompt_index",
+        "request",
+        "resumes",
+        "retries",
+        "started_at",
+        "text",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        request: worker_pb2.SequenceRequest,
+        prompt_index: int = 0,
+        choice: int = 0,
+        *,
+        keep_logprobs: bool = True,
+    ) -> None:
+        self.request = request
+        self.prompt_index = prompt_index
+        self.choice = choice
+        self.attempt = 0
+        self.retries = 0
+        self.resumes = 0
+        self.full_workers = 0
+        self.accepted: worker_pb2.Accepted | None = None
+        self.tokens: list[int] = []
+        self.text: list[str] = []
+        self.logprobs: list[pb.TokenLogprobs] = []
+        self._keep_logprobs = keep_logprobs
+        self.finish: worker_pb2.Finish | None = None
+        self.started_at = 0.0
+        self.first_token_at = 0.0
+
+    @property
+    def whole_text(self) -> str:
+        """Everything the client was given."""
+        return "".join(self.text)
+
+    def next_request(self) -> worker_pb2.SequenceRequest:
+        """The request for the next attempt: what was generated goes along, with its seed."""
+        self.attempt += 1
+        request = self.request
+        request.attempt = self.attempt
+        if self.tokens:
+            del request.generated[:]
+            request.generated.extend(self.tokens)
+        if self.accepted is not None:
+            request.sampling.seed = self.accepted.seed
+        return request
+
+    def keep(self, frame: worker_pb2.SequenceFrame) -> bool:
+        """Enter a frame; False when it is to be dropped. Raises AttemptError out of order."""
+        if frame.attempt != self.attempt:
+            return False
+        tokens = frame.token_ids
+        if tokens and not self._in_order(frame.first_index, len(tokens)):
+            return False
+        if tokens:
+            self.tokens.extend(tokens)
+        if frame.text:
+            self.text.append(frame.text)
+        if self._keep_logprobs and frame.logprobs:
+            self.logprobs.extend(frame.logprobs)
+        if frame.HasField("accepted"):
+            self.accepted = frame.accepted
+        if frame.HasField("finish"):
+            self.finish = frame.finish
+        return True
+
+    def _in_order(self, first: int, count: int) -> bool:
+        expected = len(self.tokens)
+        if first == expected:
+            return True
+        if first + count <= expected:
+            return False
+        wrong = f"tokens {first}..{first + count - 1} came, {expected} was next"
+        raise AttemptError(Kind.LOST, wrong)
