@@ -112,8 +112,8 @@ build/tools/helm: tests/cluster/tools/go.mod tests/cluster/tools/go.sum | $(VENV
 		-X $(HELM)/lint/rules.k8sVersionMajor=1 -X $(HELM)/lint/rules.k8sVersionMinor=34" tool
 	@touch $@
 
-constraints: $(VENV)/.base ## Raise the pins in constraints.txt
-	@$(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 \
+constraints: $(VENV)/.base ## Pin what pyproject.toml asks for; ARGS=--upgrade raises the pins
+	@$(BIN)/uv pip compile pyproject.toml $(ARGS) --universal --python-version 3.11 \
 		--all-extras --group build --no-header --no-annotate --no-emit-index-url \
 		--strip-extras --quiet --output-file constraints.txt
 

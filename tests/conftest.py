@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.tools import missing_programs
+
 # How long one example takes says nothing on a busy machine.
 settings.register_profile("avikam", deadline=None)
 settings.load_profile("avikam")
@@ -18,3 +20,13 @@ def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("AVIKAM_"):
             monkeypatch.delenv(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say last what to install, where tests skipped for want of a program."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)]
+    missing = missing_programs(reasons)
+    if missing:
+        names = " ".join(missing)
+        terminalreporter.write_line(f"For the skipped tests: apt-get install {names}")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.tools import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "avikam"
-TOOLS = ROOT / "build" / "tools"
 PROFILES = ("cpu", "a10g", "a10g-single", "a100", "a100-single", "h100")
 EXAMPLES = tuple(sorted((CHART / "examples").glob("*.yaml")))
 # The oldest that the chart installs on, one in between, the newest that the schemas know.
@@ -32,14 +28,6 @@ class RefusedError(Exception):
     """Helm would not render; holds its message."""
 
 
-def tool(name: str) -> str:
-    """Path of a tool: built by `make chart-tools`, on the PATH, or beside this Python."""
-    folders = (str(TOOLS), os.environ["PATH"], str(Path(sys.executable).parent))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", os.pathsep.join(folders))
-        return require_tool(name)
-
-
 def render(
     *files: Path,
     values: Mapping[str, Any] | None = None,
@@ -47,7 +35,7 @@ def render(
     apis: Iterable[str] = (),
 ) -> list[Resource]:
     """Every resource of a release called avikam in the namespace avikam."""
-    command = [tool("helm"), "template", "avikam", str(CHART), "--namespace", "avikam"]
+    command = [require_tool("helm"), "template", "avikam", str(CHART), "--namespace", "avikam"]
     command += ["--kube-version", kubernetes, *(f"--api-versions={api}" for api in apis)]
     command += [part for file in files for part in ("--values", str(file))]
     text = _run((*command, "--values", "-"), yaml.safe_dump(dict(values or {})))

@@ -19,7 +19,8 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing import Resource as Schema
 
-from tests.cluster.helm import Resource, tool
+from tests.cluster.helm import Resource
+from tests.tools import require_tool
 
 # Module, the sum that Go computes over its content, and the folder of its definitions.
 _MODULES = {
@@ -105,7 +106,7 @@ def _definitions(group: str) -> Path:
 def module_folder(module: str, expected: str) -> Path:
     """Folder of a Go module's content, once its sum is the expected one."""
     done = subprocess.run(
-        [tool("go"), "mod", "download", "-json", module],
+        [require_tool("go"), "mod", "download", "-json", module],
         capture_output=True,
         check=False,
         text=True,

