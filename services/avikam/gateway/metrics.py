@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from avikam.gateway import quick_series
 from avikam.gateway.resilience.breaker import State
+from avikam.protocol.errors import ApiError
 
 # fmt: off
 LATENCY_BUCKETS = (
@@ -88,6 +89,11 @@ class GatewayMetrics:
             "redis_degraded", "1 while the Redis of the gateways is left out because it fails."
         )
         self.shed = self._counter("shed", "Requests refused before they were parsed.", "reason")
+
+    def count_refusal(self, error: ApiError) -> None:
+        """Something was answered that never became a request."""
+        self.count_request("unknown", error.status, 0.0)
+        self.shed.labels(error.code).inc()
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """A request ended. ``route`` is a declared path: labels stay few."""

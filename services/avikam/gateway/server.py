@@ -27,7 +27,10 @@ from avikam.common.tracing import TracingError
 from avikam.gateway.access.key_file import KeyFileError
 from avikam.gateway.app import Gateway
 from avikam.gateway.doors.grpc.server import GrpcServer
-from avikam.gateway.doors.http.protocol import ConnectionLimits, guarded_protocol
+from avikam.gateway.doors.http.server.acceptor import Acceptor
+from avikam.gateway.doors.http.server.connection import connections_of
+from avikam.gateway.doors.http.server.listener import Listener
+from avikam.gateway.doors.http.server.self_check import SelfCheckError, check_door
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.workers.discovery import AddressError
 from avikam.gateway.workers.pool import Pool
@@ -84,28 +87,52 @@ class GatewayServer:
         self.port = int(listening.getsockname()[1])
         try:
             self.gateway = Gateway(self.settings)
+            await check_door(connections_of(self._rest_listener()))
             self._start_metrics()
             await self._start_grpc()
-        except (AddressError, KeyFileError, OSError, StartError, TracingError) as error:
+        except (
+            AddressError,
+            KeyFileError,
+            OSError,
+            SelfCheckError,
+            StartError,
+            TracingError,
+        ) as error:
             listening.close()
             await self._stop_metrics()
             if isinstance(error, StartError):
                 raise
-            if isinstance(error, TracingError):
+            if isinstance(error, SelfCheckError | TracingError):
                 raise StartError(str(error)) from error
             raise StartError(f"cannot use its settings: {error}") from error
-        self._http = _Listener(self._http_config())
-        work = [*self.gateway.background(), self._http.serve(sockets=[listening])]
+        await self._start_http(listening)
+
+    async def _start_http(self, listening: socket.socket) -> None:
+        """uvicorn runs the connections; the acceptor makes them."""
+        self._rest = self._rest_listener()
+        config = self._http_config(self._rest)
+        self._http = _Listener(config)
+
+        def connection() -> asyncio.BaseProtocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self._http.server_state, app_state={}
+            )
+
+        self._acceptor = Acceptor(listening, connection)
+        work = [*self.gateway.background(), self._http.serve(sockets=[])]
         self._tasks = [asyncio.create_task(each) for each in work]
         while not self._http.started:  # noqa: ASYNC110 - uvicorn tells in no other way
             await asyncio.sleep(0.005)
+        self._acceptor.open()
 
     async def drain(self) -> None:
         """Be unready, accept on a while, then let requests finish."""
         drain = self.gateway.drain
         drain.signal()
-        self._end_connections()
+        # Every reply from now on is its connection's last: clients come back elsewhere.
+        self._rest.closing = True
         await drain.notice(self.settings.drain_notice_seconds)
+        self._acceptor.close()
         self._http.should_exit = True
         finished = asyncio.create_task(self._finished())
         hurried = asyncio.create_task(drain.notice(self.settings.drain_seconds))
@@ -117,6 +144,7 @@ class GatewayServer:
         """End everything now; requests that still run are cut."""
         if not self._tasks:
             return
+        self._acceptor.close()
         self._http.should_exit = self._http.force_exit = True
         serving, *background = reversed(self._tasks)
         with contextlib.suppress(TimeoutError):
@@ -129,15 +157,6 @@ class GatewayServer:
         if self.gateway.tracing is not None:
             await self.gateway.tracing.close()
 
-    def _end_connections(self) -> None:
-        """Every answer from now on is its connection's last, so that clients come back elsewhere.
-
-        uvicorn makes its default headers anew every second from those of its configuration.
-        """
-        close = (b"connection", b"close")
-        self._http.config.encoded_headers.append(close)
-        self._http.server_state.default_headers.append(close)
-
     async def _finished(self) -> None:
         """Until the listeners have served their last requests."""
         closing = [asyncio.shield(self._tasks[-1])]
@@ -145,25 +164,27 @@ class GatewayServer:
             closing.append(asyncio.ensure_future(self._grpc.finish()))
         await asyncio.gather(*closing)
 
-    def _http_config(self) -> uvicorn.Config:
+    def _rest_listener(self) -> Listener:
         settings = self.settings
-        limits = ConnectionLimits(
+        return Listener(
             settings.max_connections,
             settings.max_connections_per_client,
             settings.header_timeout_seconds,
+            settings.keep_alive_seconds,
             settings.slow_client_seconds,
-            lambda status: self.gateway.metrics.count_request("unknown", status, 0.0),
+            self.gateway.metrics.count_refusal,
         )
+
+    def _http_config(self, listener: Listener) -> uvicorn.Config:
         return uvicorn.Config(
             self.gateway.asgi,
-            http=guarded_protocol(limits),
+            http=connections_of(listener),
             lifespan="off",
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=_BACKLOG,
         )
 
     async def _start_grpc(self) -> None:

@@ -120,6 +120,12 @@ class GatewaySettings(Settings):
     header_timeout_seconds: float = Field(
         default=10.0, gt=0, description="How long a client may take to send its headers."
     )
+    keep_alive_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        description="How long an idle connection is kept: longer than the proxies and clients in "
+        "front keep theirs, so that they close first.",
+    )
     body_timeout_seconds: float = Field(
         default=30.0, gt=0, description="How long a client may take to send its body."
     )

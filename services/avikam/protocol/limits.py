@@ -17,8 +17,14 @@ class Limits:
     grpc_message_bytes: int = 66 * MIB
     # A response above this is protobuf when the client accepts it.
     json_response_bytes: int = MIB
+    # The whole head of a request: its request line and headers.
     header_bytes: int = 32 * 1024
     header_count: int = 100
+    # What may stand beside the bytes of a chunked body, all together.
+    chunk_extension_bytes: int = 16 * 1024
+    trailer_bytes: int = 8 * 1024
+    # Bytes that clients sent before their turn, of all connections of a listener.
+    early_bytes: int = 32 * MIB
     prompts: int = 4096
     messages: int = 1024
     choices: int = 8

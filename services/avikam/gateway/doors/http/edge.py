@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from avikam.gateway.doors.call import Call, by_name, put_call, request_id
 from avikam.gateway.doors.http.disconnect import ClientGoneError
 from avikam.gateway.doors.http.errors import ANTHROPIC_PREFIX, error_response
+from avikam.gateway.doors.http.fixed_headers import FIXED_HEADERS
 from avikam.gateway.doors.internal_error import internal_error, log_failure
 from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
@@ -26,10 +27,6 @@ _SLASHES = re.compile("/+")
 _SCRAPES = "/metrics"
 # Nobody waits for this status: the client has left.
 CLIENT_GONE = 499
-_FIXED_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-)
 
 
 class Edge:
@@ -133,7 +130,7 @@ class _Reply:
                 *message.get("headers", ()),
                 (b"x-request-id", call.id.encode("ascii")),
                 (b"server-timing", b"gateway;dur=%.1f" % waited),
-                *_FIXED_HEADERS,
+                *FIXED_HEADERS,
             ]
             if call.allowance is not None:
                 headers += call.allowance.headers()
