@@ -1,8 +1,8 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► KeyCheck ─► Shedder ─► FastLane ─► FastAPI
-id,     sizes,   keys,         a full     the busy    all routes,
-errors  hosts    scopes        queue      routes      documentation
+Edge ─► Guard ─► Options ─► KeyCheck ─► Shedder ─► FastLane ─► FastAPI
+id,     room     methods    keys,       a full     the busy    all routes,
+errors           of paths   scopes      queue      routes      documentation
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from avikam.gateway.doors.http.edge import Edge
 from avikam.gateway.doors.http.fast_lane import FastLane
 from avikam.gateway.doors.http.guard import Guard
 from avikam.gateway.doors.http.key_check import KeyCheck
+from avikam.gateway.doors.http.options import Options
 from avikam.gateway.doors.http.routes import Route, framework
 from avikam.gateway.doors.http.shedder import Shedder
 from avikam.gateway.drain import Drain
@@ -175,6 +176,7 @@ class Gateway:
         app = FastLane(app, busy)
         app = Shedder(app, self.metrics, busy, self.admission.refusal)
         app = KeyCheck(app, self.gatekeeper, PROBES)
+        app = Options(app, routes)
         app = Guard(app, self.metrics, self.settings.max_requests, self.room, PROBES)
         return Edge(app, self.metrics, clock, PROBES, self.settings.access_log, self.tracing)
 

@@ -123,9 +123,14 @@ def _allowed_by(error: HTTPException) -> set[str]:
 
 
 def allowed_methods(routes: Sequence[Route], path: str) -> set[str]:
-    """Methods that some route with this path takes."""
-    methods = {route.method for route in routes if _matches(route.path, path)}
+    """Methods that some route with this path takes; HEAD wherever there is GET."""
+    methods = {route.method for route in routes_at(routes, path)}
     return methods | ({"HEAD"} if "GET" in methods else set())
+
+
+def routes_at(routes: Sequence[Route], path: str) -> list[Route]:
+    """Routes with this path, of whatever method."""
+    return [route for route in routes if _matches(route.path, path)]
 
 
 def _matches(declared: str, path: str) -> bool:
