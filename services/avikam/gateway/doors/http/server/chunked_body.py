@@ -17,6 +17,8 @@ from avikam.protocol.limits import LIMITS
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:[ \t]*;[\t -~\x80-\xff]*)?)")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+# What would say where a body ends has no business behind it.
+_FRAMING = (b"content-length:", b"host:", b"transfer-encoding:")
 _END = b"\r\n"
 # Bytes of a line that has not ended: the longest that could still be right.
 _LONGEST_LINE = max(LIMITS.chunk_extension_bytes, LIMITS.trailer_bytes)
@@ -99,8 +101,8 @@ class ChunkedBody:
         self._trailers += len(line)
         if self._trailers > LIMITS.trailer_bytes:
             raise _too_long()
-        if not _TRAILER.fullmatch(line):
-            raise _refused("a trailer must be a name, a colon and a value")
+        if not _TRAILER.fullmatch(line) or line.lower().startswith(_FRAMING):
+            raise _refused("a trailer must be a name, a colon and a value, not of framing")
 
 
 def _refused(message: str) -> ApiError:
