@@ -1,8 +1,9 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► KeyCheck ─► Shedder ─► FastLane ─► FastAPI
-id,     sizes,   keys,         a full     the busy    all routes,
-errors  hosts    scopes        queue      routes      documentation
+Edge ─► Guard ─► KeyCheck ─► Shedder ─► Dispatch
+id,     sizes    keys,       a full     the endpoint
+route,           scopes      queue      of the route
+errors
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
 from avikam.gateway.console.index import Index
 from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
+from avikam.gateway.doors.call import Call
+from avikam.gateway.doors.http.dispatch import Dispatch
+from avikam.gateway.doors.http.documentation import Documentation
 from avikam.gateway.doors.http.edge import Edge
-from avikam.gateway.doors.http.fast_lane import FastLane
 from avikam.gateway.doors.http.guard import Guard
 from avikam.gateway.doors.http.key_check import KeyCheck
-from avikam.gateway.doors.http.routes import Route, framework
+from avikam.gateway.doors.http.router import Router
+from avikam.gateway.doors.http.routes import Route, generating, looking, working
 from avikam.gateway.doors.http.shedder import Shedder
 from avikam.gateway.drain import Drain
 from avikam.gateway.handler import Handler
@@ -71,9 +75,7 @@ from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.pulse import PulseWatch
 from avikam.gateway.workers.tokenizing import Tokenizing
-
-# Probes are never shed, and their successes are not worth a log line.
-PROBES = frozenset({"/livez", "/readyz", "/health", "/health/live", "/health/ready"})
+from avikam.protocol.errors import ApiError
 
 
 class Gateway:
@@ -169,14 +171,16 @@ class Gateway:
             self._refresh_metrics()
 
     def _application(self, clock: Callable[[], float]) -> ASGIApp:
-        routes = self._routes()
-        app: ASGIApp = framework(routes, __version__, self.settings.docs)
-        busy = {r.path: r.endpoint for r in routes if r.stream and r.method == "POST"}
-        app = FastLane(app, busy)
-        app = Shedder(app, self.metrics, busy, self.admission.refusal)
-        app = KeyCheck(app, self.gatekeeper, PROBES)
-        app = Guard(app, self.metrics, self.settings.max_requests, self.room, PROBES)
-        return Edge(app, self.metrics, clock, PROBES, self.settings.access_log, self.tracing)
+        settings = self.settings
+        self.router = router = Router(self._routes())
+        app: ASGIApp = Dispatch(router)
+        app = Shedder(app, self.metrics, self._refusal)
+        app = KeyCheck(app, self.gatekeeper)
+        app = Guard(app, self.metrics, settings.max_requests, self.room)
+        return Edge(app, router, self.metrics, clock, settings.access_log, self.tracing)
+
+    def _refusal(self, call: Call) -> ApiError | None:
+        return self.admission.refusal(call.tenant)
 
     def _routes(self) -> list[Route]:
         generate = GenerateRoutes(self.door)
@@ -190,33 +194,35 @@ class Gateway:
         )
         own = (GenerateBody, TgiBody)
         routes = [
-            Route("POST", "/generate", generate.generate, own, stream=True, protobuf=True),
-            Route("POST", "/generate_stream", generate.stream, own, stream=True, protobuf=True),
-            Route("POST", "/v1/completions", openai.completions, (CompletionBody,), stream=True),
-            Route("POST", "/v1/chat/completions", openai.chat, (ChatBody,), stream=True),
-            Route("POST", "/v1/responses", openai.responses, (ResponsesBody,), stream=True),
-            Route("POST", "/v1/messages", messages.messages, (MessagesBody,), stream=True),
-            Route("POST", "/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
-            Route("POST", "/v1/load_lora_adapter", adapters.load, (LoadAdapterBody,)),
-            Route("POST", "/v1/unload_lora_adapter", adapters.unload, (UnloadAdapterBody,)),
-            Route("GET", "/v1/models", models.list_models, protobuf=True),
-            Route("GET", "/v1/models/{model:path}", models.get_model),
-            Route("POST", "/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),
-            Route("POST", "/detokenize", tokenizer.detokenize, (DetokenizeBody,)),
-            Route("GET", "/tokenizer_info", tokenizer.tokenizer_info),
-            Route("GET", "/info", models.info),
-            Route("GET", "/version", operations.version),
-            Route("GET", "/livez", operations.livez),
-            Route("GET", "/readyz", operations.readyz),
-            Route("GET", "/health", operations.readyz),
-            Route("GET", "/health/live", operations.livez),
-            Route("GET", "/health/ready", operations.readyz),
-            Route("POST", "/", generate.root, (TgiBody,), stream=True),
+            generating("/generate", generate.generate, own, protobuf=True),
+            generating("/generate_stream", generate.stream, own, protobuf=True),
+            generating("/v1/completions", openai.completions, (CompletionBody,)),
+            generating("/v1/chat/completions", openai.chat, (ChatBody,)),
+            generating("/v1/responses", openai.responses, (ResponsesBody,)),
+            generating("/v1/messages", messages.messages, (MessagesBody,)),
+            working("/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
+            working("/v1/load_lora_adapter", adapters.load, (LoadAdapterBody,), "admin"),
+            working("/v1/unload_lora_adapter", adapters.unload, (UnloadAdapterBody,), "admin"),
+            looking("/v1/models", models.list_models, protobuf=True),
+            looking("/v1/models/{model:path}", models.get_model),
+            working("/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),
+            working("/detokenize", tokenizer.detokenize, (DetokenizeBody,)),
+            looking("/tokenizer_info", tokenizer.tokenizer_info),
+            looking("/info", models.info),
+            looking("/version", operations.version),
+            looking("/livez", operations.livez, "open"),
+            looking("/readyz", operations.readyz, "open"),
+            looking("/health", operations.readyz, "open"),
+            looking("/health/live", operations.livez, "open"),
+            looking("/health/ready", operations.readyz, "open"),
+            generating("/", generate.root, (TgiBody,)),
         ]
         if self.settings.metrics_port is None:
-            routes.append(Route("GET", "/metrics", operations.metrics, media_type="text/plain"))
-        routes = [Route("GET", "/", _index(routes, self.settings.console).index), *routes]
-        return [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
+            metrics = looking("/metrics", operations.metrics, "metrics")
+            routes.append(replace(metrics, media_type="text/plain"))
+        routes = [looking("/", _index(routes, self.settings.console).index), *routes]
+        routes = [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
+        return routes + (Documentation(routes, __version__).routes() if self.settings.docs else [])
 
     def _refresh_metrics(self) -> None:
         """Gauges that are cheaper to read than to keep."""
