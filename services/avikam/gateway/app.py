@@ -1,8 +1,8 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► KeyCheck ─► Shedder ─► Dispatch
-id,     sizes    keys,       a full     the endpoint
-route,           scopes      queue      of the route
+Edge ─► Browsers ─► Guard ─► KeyCheck ─► Shedder ─► Dispatch
+id,     foreign     sizes    keys,       a full     the endpoint
+route,  pages                scopes      queue      of the route
 errors
 """
 
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from avikam import __version__
 from avikam.common.tracing import open_tracing
 from avikam.gateway.access.gatekeeper import Gatekeeper
+from avikam.gateway.access.hosts import HostNames
 from avikam.gateway.access.live_keys import LiveKeys
 from avikam.gateway.access.tariff import Tariff
 from avikam.gateway.admission.admission import Admission, AdmissionLimits
@@ -41,6 +42,7 @@ from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, Tokenizer
 from avikam.gateway.console.index import Index
 from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
 from avikam.gateway.doors.call import Call
+from avikam.gateway.doors.http.browsers import Browsers
 from avikam.gateway.doors.http.dispatch import Dispatch
 from avikam.gateway.doors.http.documentation import Documentation
 from avikam.gateway.doors.http.edge import Edge
@@ -177,6 +179,9 @@ class Gateway:
         app = Shedder(app, self.metrics, self._refusal)
         app = KeyCheck(app, self.gatekeeper)
         app = Guard(app, self.metrics, settings.max_requests, self.room)
+        hosts, keyless = HostNames(settings.hosts), settings.keys is None
+        strict = keyless or bool(settings.hosts)
+        app = Browsers(app, hosts, settings.cors_origins, keyless, strict)
         return Edge(app, router, self.metrics, clock, settings.access_log, self.tracing)
 
     def _refusal(self, call: Call) -> ApiError | None:

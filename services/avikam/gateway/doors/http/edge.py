@@ -130,6 +130,7 @@ class _Reply:
                 (b"x-request-id", call.id.encode("ascii")),
                 (b"server-timing", b"gateway;dur=%.1f" % waited),
                 *_FIXED_HEADERS,
+                *call.cors,
             ]
             if call.allowance is not None:
                 headers += call.allowance.headers()

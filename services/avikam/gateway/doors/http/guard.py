@@ -37,7 +37,9 @@ class Guard:
         if match_of(scope).probe:
             await self._app(scope, receive, send)
             return
-        problem = self._full(scope) or check_headers(scope["headers"])
+        problem = self._full(scope) or check_headers(
+            scope["headers"], named=scope["http_version"] != "1.0"
+        )
         if problem is not None:
             self._metrics.shed.labels(problem.code).inc()
             raise problem
@@ -56,8 +58,9 @@ class Guard:
         return unavailable("The gateway is full; send it again later.", "gateway_full")
 
 
-def check_headers(headers: list[tuple[bytes, bytes]]) -> ApiError | None:
-    """What is wrong with the headers as a whole, if anything."""
+def check_headers(headers: list[tuple[bytes, bytes]], named: bool = True) -> ApiError | None:
+    """What is wrong with the headers as a whole, if anything; ``named`` ones must have a Host,
+    which HTTP/1.0 did not ask for."""
     if len(headers) > LIMITS.header_count:
         return _headers_too_large(f"{len(headers)} headers, at most {LIMITS.header_count}")
     size, hosts, lengths = 0, 0, 0
@@ -69,7 +72,7 @@ def check_headers(headers: list[tuple[bytes, bytes]]) -> ApiError | None:
             lengths += 1
     if size > LIMITS.header_bytes:
         return _headers_too_large(f"{size} bytes of headers, at most {LIMITS.header_bytes}")
-    if hosts != 1:
+    if hosts > 1 or (named and not hosts):
         return _bad_request("send exactly one valid Host header")
     if lengths > 1:
         return _bad_request("send one Content-Length header")
