@@ -1,9 +1,9 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Browsers ─► Guard ─► KeyCheck ─► Shedder ─► Dispatch
-id,     foreign     sizes    keys,       a full     the endpoint
-route,  pages                scopes      queue      of the route
-errors
+Forwarded ─► Edge ─► Browsers ─► Guard ─► KeyCheck ─► Shedder ─► Dispatch
+what a       id,     foreign     sizes    keys,       a full     the endpoint
+proxy says   route,  pages                scopes      queue      of the route
+             errors
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from avikam.gateway.doors.http.browsers import Browsers
 from avikam.gateway.doors.http.dispatch import Dispatch
 from avikam.gateway.doors.http.documentation import Documentation
 from avikam.gateway.doors.http.edge import Edge
+from avikam.gateway.doors.http.forwarded import Forwarded
 from avikam.gateway.doors.http.guard import Guard
 from avikam.gateway.doors.http.key_check import KeyCheck
 from avikam.gateway.doors.http.router import Router
@@ -182,7 +183,8 @@ class Gateway:
         hosts, keyless = HostNames(settings.hosts), settings.keys is None
         strict = keyless or bool(settings.hosts)
         app = Browsers(app, hosts, settings.cors_origins, keyless, strict)
-        return Edge(app, router, self.metrics, clock, settings.access_log, self.tracing)
+        app = Edge(app, router, self.metrics, clock, settings.access_log, self.tracing)
+        return Forwarded(app, settings.root_path, settings.trusted_proxies)
 
     def _refusal(self, call: Call) -> ApiError | None:
         return self.admission.refusal(call.tenant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ _LABELS = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?"
 _NAME = re.compile(rf"\*|(\*\.)?{_LABELS}|\[?[0-9a-f:.]*:[0-9a-f:.]*\]?", re.IGNORECASE)
 # Without a path, in small letters, and without the scheme's own port: compared as it stands.
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://({_LABELS}|\[[0-9a-f:.]+\])(:[0-9]{{1,5}})?")
+
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 
 
 class GatewaySettings(Settings):
@@ -149,6 +152,16 @@ class GatewaySettings(Settings):
         description="Origins whose web pages may use the API, e.g. https://app.example.org; none "
         "by default.",
     )
+    trusted_proxies: Texts = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Prefix "
+        "are believed, e.g. 10.0.0.0/8; none by default.",
+    )
+    root_path: str = Field(
+        default="",
+        description="Path under which a proxy serves the gateway, e.g. /llm, whether it cuts it "
+        "off or not.",
+    )
 
     # Limits of a tenant, where the key file gives a key none of its own
     requests_per_minute: int | None = Field(
@@ -197,6 +210,23 @@ class GatewaySettings(Settings):
                     "https://app.example.org or http://localhost:5173"
                 )
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{network!r} is not an address or a network: {error}") from None
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _absolute_path(cls, value: str) -> str:
+        if not _ROOT_PATH.fullmatch(value):
+            raise ValueError(f"{value!r} is not a path such as /llm or /team/llm")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _whole_certificate(self) -> GatewaySettings:
