@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
+from prometheus_client import generate_latest
 from starlette.types import ASGIApp
 
 from avikam import __version__
@@ -71,6 +72,7 @@ from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.shared_state.breaker_hint import BreakerHint
 from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.shared_state.registry import Registry
+from avikam.gateway.siblings import Siblings
 from avikam.gateway.traces import Traces
 from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.channel import channel_opener
@@ -84,12 +86,14 @@ from avikam.protocol.errors import ApiError
 class Gateway:
     """Everything behind the listeners, made from settings. Needs a running event loop.
 
+    ``siblings`` are there when several gateways listen on one port.
     Raises AddressError, KeyFileError and TracingError for settings it cannot work with.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, siblings: Siblings | None = None) -> None:
         clock, rng = time.monotonic, random.Random()
         self.settings = settings
+        self._siblings = siblings
         self._keys = LiveKeys(settings.keys) if settings.keys is not None else None
         self.drain = Drain()
         self.metrics = GatewayMetrics()
@@ -196,9 +200,7 @@ class Gateway:
         adapters = AdapterRoutes(self.door, self.pool)
         models = ModelRoutes(self.pool, self.catalog, self.admission, __version__)
         tokenizer = TokenizerRoutes(self.door, self.tokenizing, self.pool)
-        operations = OperationRoutes(
-            self.pool, self.drain, self.metrics, self._refresh_metrics, __version__
-        )
+        operations = OperationRoutes(self.pool, self.drain, self._exposition, __version__)
         own = (GenerateBody, TgiBody)
         routes = [
             generating("/generate", generate.generate, own, protobuf=True),
@@ -230,6 +232,15 @@ class Gateway:
         routes = [looking("/", _index(routes, self.settings.console).index), *routes]
         routes = [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
         return routes + (Documentation(routes, __version__).routes() if self.settings.docs else [])
+
+    def own_metrics(self) -> bytes:
+        """What this gateway measures, in Prometheus' text format."""
+        self._refresh_metrics()
+        return generate_latest(self.metrics.registry)
+
+    async def _exposition(self) -> bytes:
+        """What /metrics shows: the numbers of all gateways that listen on its port."""
+        return self.own_metrics() if self._siblings is None else await self._siblings.text()
 
     def _refresh_metrics(self) -> None:
         """Gauges that are cheaper to read than to keep."""
