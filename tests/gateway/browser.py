@@ -105,11 +105,12 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser(profile: Path) -> Iterator[Page]:
-    """A page of a new browser; the test skips where there is none."""
+def browser(profile: Path, *options: str) -> Iterator[Page]:
+    """A page of a new browser; the test skips where there is none. ``options`` are the browser's,
+    such as ``--host-resolver-rules=MAP example.org 127.0.0.1``."""
     program = require_tool("chromium")
     process = subprocess.Popen(
-        [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+        [program, *_OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

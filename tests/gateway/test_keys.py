@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import yaml
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from typer.testing import CliRunner
 
 from avikam.cli.main import app
@@ -56,23 +54,15 @@ async def gateway(key_file: Path) -> AsyncIterator[RunningGateway]:
 
 
 async def test_every_route_but_the_probes_needs_a_key(gateway: RunningGateway) -> None:
-    application = _application(gateway)
-    paths = {route.path for route in application.routes if isinstance(route, APIRoute)}
-    paths |= {"/docs", "/openapi.json", "/no/such/route"}
-    gateway.server.gateway.gatekeeper._failed.count = lambda address: None  # type: ignore[method-assign]
+    paths = {route.path for route in gateway.server.gateway.router.routes}
+    paths |= {"/no/such/route"}
+    gateway.server.gateway.gatekeeper._failed.count = lambda *_: None  # type: ignore[method-assign]
 
     for path in sorted(paths):
         for method in ("GET", "HEAD", "POST", "DELETE"):
             status = (await gateway.client.request(method, path)).status_code
             assert (status == 401) == (path not in OPEN), (method, path, status)
-    assert paths > OPEN
-
-
-def _application(gateway: RunningGateway) -> FastAPI:
-    layer = gateway.server.gateway.asgi
-    while not isinstance(layer, FastAPI):
-        layer = layer._app
-    return layer
+    assert paths > OPEN | {"/docs", "/openapi.json"}
 
 
 async def test_a_refusal_is_an_envelope_with_a_challenge(gateway: RunningGateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,17 +30,23 @@ def gateway(
     listener: Annotated[
         int | None, typer.Option(hidden=True, help="Descriptor of a bound socket to listen on.")
     ] = None,
+    sibling: Annotated[
+        Path | None,
+        typer.Option(hidden=True, help="FOLDER/NAME where it tells its siblings its metrics."),
+    ] = None,
 ) -> None:
     """Run one gateway in the foreground."""
     settings = load_or_fail(GatewaySettings, "gateway", config, flags)
     from avikam.gateway.server import run
+    from avikam.gateway.siblings import Siblings
 
     if standby and not wait_for_word():
         return
     if lifeline:
         stop_with_parent()
     bound = None if listener is None else socket.socket(fileno=listener)
-    raise typer.Exit(run(settings, bound, _say_ready if announce else None))
+    siblings = None if sibling is None else Siblings(sibling.parent, sibling.name)
+    raise typer.Exit(run(settings, bound, _say_ready if announce else None, siblings))
 
 
 def _say_ready() -> None:

@@ -25,7 +25,8 @@ class ClusterPlan:
     """What to start: checked settings, and the flags that give them to the children.
 
     ``listener`` is bound to the REST port and inherited by every gateway. Connections that arrive
-    while one of them stops wait in its queue, which no gateway's end closes.
+    while one of them stops wait in its queue, which no gateway's end closes. ``siblings`` is the
+    folder where several gateways tell each other what they measure.
     """
 
     gateway: GatewaySettings
@@ -36,6 +37,7 @@ class ClusterPlan:
     gateways: int
     listener: socket.socket
     config: Path | None = None
+    siblings: Path | None = None
 
     @property
     def model_name(self) -> str:
@@ -107,7 +109,9 @@ class ClusterPlan:
             flags["grpc_port"] = self.gateway.grpc_port
         if self.gateway.metrics_port:
             flags["metrics_port"] = self.gateway.metrics_port + index
-        own = ("--standby", "--announce", f"--listener={self.listener.fileno()}")
+        own = ["--standby", "--announce", f"--listener={self.listener.fileno()}"]
+        if self.siblings is not None:
+            own.append(f"--sibling={self.siblings / str(index + 1)}")
         return self._command("gateway", flags, *own)
 
     def _command(self, service: str, flags: Mapping[str, Any], *own: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,11 +65,22 @@ def serve(
     if lifeline:
         stop_with_parent()
     ports = free_ports(workers)
-    plan = ClusterPlan(
-        gateway, worker, gateway_flags, worker_flags, ports, gateways, listener, config
-    )
-    progress = Progress(f"Loading {plan.model_name}", plan.start_steps)
-    raise typer.Exit(asyncio.run(Cluster(plan, progress).run()))
+    with tempfile.TemporaryDirectory(prefix="avikam-") as folder:
+        siblings = Path(folder) if gateways > 1 else None
+        plan = ClusterPlan(
+            gateway,
+            worker,
+            gateway_flags,
+            worker_flags,
+            ports,
+            gateways,
+            listener,
+            config,
+            siblings,
+        )
+        progress = Progress(f"Loading {plan.model_name}", plan.start_steps)
+        status = asyncio.run(Cluster(plan, progress).run())
+    raise typer.Exit(status)
 
 
 def _section(

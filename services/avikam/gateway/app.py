@@ -1,8 +1,9 @@
 """The gateway's parts, put together: one object graph, and the ASGI application on top of it.
 
-Edge ─► Guard ─► Options ─► KeyCheck ─► Shedder ─► FastLane ─► FastAPI
-id,     room     methods    keys,       a full     the busy    all routes,
-errors           of paths   scopes      queue      routes      documentation
+Forwarded ─► Edge ─► Browsers ─► Guard ─► KeyCheck ─► Shedder ─► Dispatch
+what a       id,     foreign     sizes    keys,       a full     the endpoint
+proxy says   route,  pages                scopes      queue      of the route
+             errors
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
+from prometheus_client import generate_latest
 from starlette.types import ASGIApp
 
 from avikam import __version__
 from avikam.common.tracing import open_tracing
 from avikam.gateway.access.gatekeeper import Gatekeeper
+from avikam.gateway.access.hosts import HostNames
 from avikam.gateway.access.live_keys import LiveKeys
 from avikam.gateway.access.tariff import Tariff
 from avikam.gateway.admission.admission import Admission, AdmissionLimits
@@ -39,12 +42,16 @@ from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
 from avikam.gateway.console.index import Index
 from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
+from avikam.gateway.doors.call import Call
+from avikam.gateway.doors.http.browsers import Browsers
+from avikam.gateway.doors.http.dispatch import Dispatch
+from avikam.gateway.doors.http.documentation import Documentation
 from avikam.gateway.doors.http.edge import Edge
-from avikam.gateway.doors.http.fast_lane import FastLane
+from avikam.gateway.doors.http.forwarded import Forwarded
 from avikam.gateway.doors.http.guard import Guard
 from avikam.gateway.doors.http.key_check import KeyCheck
-from avikam.gateway.doors.http.options import Options
-from avikam.gateway.doors.http.routes import Route, framework
+from avikam.gateway.doors.http.router import Router
+from avikam.gateway.doors.http.routes import Route, generating, looking, working
 from avikam.gateway.doors.http.shedder import Shedder
 from avikam.gateway.drain import Drain
 from avikam.gateway.handler import Handler
@@ -65,6 +72,7 @@ from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.shared_state.breaker_hint import BreakerHint
 from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.shared_state.registry import Registry
+from avikam.gateway.siblings import Siblings
 from avikam.gateway.traces import Traces
 from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.channel import channel_opener
@@ -72,20 +80,20 @@ from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.pulse import PulseWatch
 from avikam.gateway.workers.tokenizing import Tokenizing
-
-# Probes are never shed, and their successes are not worth a log line.
-PROBES = frozenset({"/livez", "/readyz", "/health", "/health/live", "/health/ready"})
+from avikam.protocol.errors import ApiError
 
 
 class Gateway:
     """Everything behind the listeners, made from settings. Needs a running event loop.
 
+    ``siblings`` are there when several gateways listen on one port.
     Raises AddressError, KeyFileError and TracingError for settings it cannot work with.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, siblings: Siblings | None = None) -> None:
         clock, rng = time.monotonic, random.Random()
         self.settings = settings
+        self._siblings = siblings
         self._keys = LiveKeys(settings.keys) if settings.keys is not None else None
         self.drain = Drain()
         self.metrics = GatewayMetrics()
@@ -170,15 +178,20 @@ class Gateway:
             self._refresh_metrics()
 
     def _application(self, clock: Callable[[], float]) -> ASGIApp:
-        routes = self._routes()
-        app: ASGIApp = framework(routes, __version__, self.settings.docs)
-        busy = {r.path: r.endpoint for r in routes if r.stream and r.method == "POST"}
-        app = FastLane(app, busy)
-        app = Shedder(app, self.metrics, busy, self.admission.refusal)
-        app = KeyCheck(app, self.gatekeeper, PROBES)
-        app = Options(app, routes)
-        app = Guard(app, self.metrics, self.settings.max_requests, self.room, PROBES)
-        return Edge(app, self.metrics, clock, PROBES, self.settings.access_log, self.tracing)
+        settings = self.settings
+        self.router = router = Router(self._routes())
+        app: ASGIApp = Dispatch(router)
+        app = Shedder(app, self.metrics, self._refusal)
+        app = KeyCheck(app, self.gatekeeper)
+        app = Guard(app, self.metrics, settings.max_requests, self.room)
+        hosts, keyless = HostNames(settings.hosts), settings.keys is None
+        strict = keyless or bool(settings.hosts)
+        app = Browsers(app, hosts, settings.cors_origins, keyless, strict)
+        app = Edge(app, router, self.metrics, clock, settings.access_log, self.tracing)
+        return Forwarded(app, settings.root_path, settings.trusted_proxies)
+
+    def _refusal(self, call: Call) -> ApiError | None:
+        return self.admission.refusal(call.tenant)
 
     def _routes(self) -> list[Route]:
         generate = GenerateRoutes(self.door)
@@ -187,38 +200,47 @@ class Gateway:
         adapters = AdapterRoutes(self.door, self.pool)
         models = ModelRoutes(self.pool, self.catalog, self.admission, __version__)
         tokenizer = TokenizerRoutes(self.door, self.tokenizing, self.pool)
-        operations = OperationRoutes(
-            self.pool, self.drain, self.metrics, self._refresh_metrics, __version__
-        )
+        operations = OperationRoutes(self.pool, self.drain, self._exposition, __version__)
         own = (GenerateBody, TgiBody)
         routes = [
-            Route("POST", "/generate", generate.generate, own, stream=True, protobuf=True),
-            Route("POST", "/generate_stream", generate.stream, own, stream=True, protobuf=True),
-            Route("POST", "/v1/completions", openai.completions, (CompletionBody,), stream=True),
-            Route("POST", "/v1/chat/completions", openai.chat, (ChatBody,), stream=True),
-            Route("POST", "/v1/responses", openai.responses, (ResponsesBody,), stream=True),
-            Route("POST", "/v1/messages", messages.messages, (MessagesBody,), stream=True),
-            Route("POST", "/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
-            Route("POST", "/v1/load_lora_adapter", adapters.load, (LoadAdapterBody,)),
-            Route("POST", "/v1/unload_lora_adapter", adapters.unload, (UnloadAdapterBody,)),
-            Route("GET", "/v1/models", models.list_models, protobuf=True),
-            Route("GET", "/v1/models/{model:path}", models.get_model),
-            Route("POST", "/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),
-            Route("POST", "/detokenize", tokenizer.detokenize, (DetokenizeBody,)),
-            Route("GET", "/tokenizer_info", tokenizer.tokenizer_info),
-            Route("GET", "/info", models.info),
-            Route("GET", "/version", operations.version),
-            Route("GET", "/livez", operations.livez),
-            Route("GET", "/readyz", operations.readyz),
-            Route("GET", "/health", operations.readyz),
-            Route("GET", "/health/live", operations.livez),
-            Route("GET", "/health/ready", operations.readyz),
-            Route("POST", "/", generate.root, (TgiBody,), stream=True),
+            generating("/generate", generate.generate, own, protobuf=True),
+            generating("/generate_stream", generate.stream, own, protobuf=True),
+            generating("/v1/completions", openai.completions, (CompletionBody,)),
+            generating("/v1/chat/completions", openai.chat, (ChatBody,)),
+            generating("/v1/responses", openai.responses, (ResponsesBody,)),
+            generating("/v1/messages", messages.messages, (MessagesBody,)),
+            working("/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
+            working("/v1/load_lora_adapter", adapters.load, (LoadAdapterBody,), "admin"),
+            working("/v1/unload_lora_adapter", adapters.unload, (UnloadAdapterBody,), "admin"),
+            looking("/v1/models", models.list_models, protobuf=True),
+            looking("/v1/models/{model:path}", models.get_model),
+            working("/tokenize", tokenizer.tokenize, (TokenizeBody,), protobuf=True),
+            working("/detokenize", tokenizer.detokenize, (DetokenizeBody,)),
+            looking("/tokenizer_info", tokenizer.tokenizer_info),
+            looking("/info", models.info),
+            looking("/version", operations.version),
+            looking("/livez", operations.livez, "open"),
+            looking("/readyz", operations.readyz, "open"),
+            looking("/health", operations.readyz, "open"),
+            looking("/health/live", operations.livez, "open"),
+            looking("/health/ready", operations.readyz, "open"),
+            generating("/", generate.root, (TgiBody,)),
         ]
         if self.settings.metrics_port is None:
-            routes.append(Route("GET", "/metrics", operations.metrics, media_type="text/plain"))
-        routes = [Route("GET", "/", _index(routes, self.settings.console).index), *routes]
-        return [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
+            metrics = looking("/metrics", operations.metrics, "metrics")
+            routes.append(replace(metrics, media_type="text/plain"))
+        routes = [looking("/", _index(routes, self.settings.console).index), *routes]
+        routes = [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
+        return routes + (Documentation(routes, __version__).routes() if self.settings.docs else [])
+
+    def own_metrics(self) -> bytes:
+        """What this gateway measures, in Prometheus' text format."""
+        self._refresh_metrics()
+        return generate_latest(self.metrics.registry)
+
+    async def _exposition(self) -> bytes:
+        """What /metrics shows: the numbers of all gateways that listen on its port."""
+        return self.own_metrics() if self._siblings is None else await self._siblings.text()
 
     def _refresh_metrics(self) -> None:
         """Gauges that are cheaper to read than to keep."""

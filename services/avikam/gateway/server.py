@@ -32,6 +32,7 @@ from avikam.gateway.doors.http.server.connection import connections_of
 from avikam.gateway.doors.http.server.listener import Listener
 from avikam.gateway.doors.http.server.self_check import SelfCheckError, check_door
 from avikam.gateway.settings import GatewaySettings
+from avikam.gateway.siblings import Siblings
 from avikam.gateway.workers.discovery import AddressError
 from avikam.gateway.workers.pool import Pool
 
@@ -62,11 +63,18 @@ class _Listener(uvicorn.Server):
 class GatewayServer:
     """One gateway behind its listeners. Usable in a process of its own and inside a test.
 
-    ``listener`` is a bound socket that several gateways share; they share the gRPC port too.
+    ``listener`` is a bound socket that several gateways share; they share the gRPC port too, and
+    ``siblings`` tell what they measure.
     """
 
-    def __init__(self, settings: GatewaySettings, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        listener: socket.socket | None = None,
+        siblings: Siblings | None = None,
+    ) -> None:
         self.settings = settings
+        self._siblings = siblings
         self._listener = listener
         self.port = 0
         self.grpc_port: int | None = None
@@ -86,8 +94,10 @@ class GatewayServer:
         listening = _listen(self.settings.host, self.settings.http_port, self._listener)
         self.port = int(listening.getsockname()[1])
         try:
-            self.gateway = Gateway(self.settings)
+            self.gateway = Gateway(self.settings, self._siblings)
             await check_door(connections_of(self._rest_listener()))
+            if self._siblings is not None:
+                await self._siblings.show(self.gateway.own_metrics)
             self._start_metrics()
             await self._start_grpc()
         except (
@@ -154,6 +164,8 @@ class GatewayServer:
         if self._grpc is not None:
             await self._grpc.stop()
         await self._stop_metrics()
+        if self._siblings is not None:
+            await self._siblings.stop()
         if self.gateway.tracing is not None:
             await self.gateway.tracing.close()
 
@@ -266,6 +278,7 @@ def run(
     settings: GatewaySettings,
     listener: socket.socket | None = None,
     on_ready: Callable[[], None] | None = None,
+    siblings: Siblings | None = None,
 ) -> int:
     """Serve until told to stop; returns the exit code. ``on_ready`` is called once it can serve.
 
@@ -274,25 +287,20 @@ def run(
     """
     configure_logging(settings)
     try:
-        uvloop.run(_serve(settings, listener, on_ready))
+        uvloop.run(_serve(GatewayServer(settings, listener, siblings), on_ready))
     except StartError as error:
         print(f"error: the gateway {error}", file=sys.stderr)  # noqa: T201 - the operator's one line
         return 2
     return 0
 
 
-async def _serve(
-    settings: GatewaySettings,
-    listener: socket.socket | None,
-    on_ready: Callable[[], None] | None,
-) -> None:
-    server = GatewayServer(settings, listener)
+async def _serve(server: GatewayServer, on_ready: Callable[[], None] | None) -> None:
     await server.start()
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _received, server, told)
-    _log.info("listening on %s:%d", settings.host, server.port)
+    _log.info("listening on %s:%d", server.settings.host, server.port)
     _spare_the_collector()
     telling = asyncio.create_task(_tell_ready(server.gateway.pool, on_ready))
     try:

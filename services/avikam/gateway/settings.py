@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from avikam.common.settings import Addresses, Port, Settings
+from avikam.common.settings import Addresses, Port, Settings, Texts
 from avikam.common.tls import certificate_files
 from avikam.protocol.limits import LIMITS, MIB
+
+_LABELS = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?"
+_NAME = re.compile(rf"\*|(\*\.)?{_LABELS}|\[?[0-9a-f:.]*:[0-9a-f:.]*\]?", re.IGNORECASE)
+# Without a path, in small letters, and without the scheme's own port: compared as it stands.
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://({_LABELS}|\[[0-9a-f:.]+\])(:[0-9]{{1,5}})?")
+
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 
 
 class GatewaySettings(Settings):
@@ -138,6 +147,28 @@ class GatewaySettings(Settings):
         default=None, description="Key file; off serves loopback clients without keys."
     )
 
+    hosts: Texts = Field(
+        default=(),
+        description="Names that Host may have beside loopback ones; *.example.org is every name "
+        "below it, * any name. Others are refused. While this is empty: with keys any name may "
+        "come, without keys only names that the public DNS gives to nobody.",
+    )
+    cors_origins: Texts = Field(
+        default=(),
+        description="Origins whose web pages may use the API, e.g. https://app.example.org; none "
+        "by default.",
+    )
+    trusted_proxies: Texts = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Prefix "
+        "are believed, e.g. 10.0.0.0/8; none by default.",
+    )
+    root_path: str = Field(
+        default="",
+        description="Path under which a proxy serves the gateway, e.g. /llm, whether it cuts it "
+        "off or not.",
+    )
+
     # Limits of a tenant, where the key file gives a key none of its own
     requests_per_minute: int | None = Field(
         default=None, ge=1, description="Requests a tenant may send in a minute."
@@ -166,6 +197,42 @@ class GatewaySettings(Settings):
     idempotency_bytes: int = Field(
         default=64 * 2**20, ge=0, description="Memory for such answers; the oldest leave first."
     )
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a name such as llm.example.org; without a port")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is not an origin as browsers write it, such as "
+                    "https://app.example.org or http://localhost:5173"
+                )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{network!r} is not an address or a network: {error}") from None
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _absolute_path(cls, value: str) -> str:
+        if not _ROOT_PATH.fullmatch(value):
+            raise ValueError(f"{value!r} is not a path such as /llm or /team/llm")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _whole_certificate(self) -> GatewaySettings:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from avikam.gateway.access.failed_tries import FailedTries
-from avikam.gateway.access.keys import Key, Scope
+from avikam.gateway.access.keys import Access, Key, Scope
 from avikam.gateway.access.live_keys import LiveKeys
 from avikam.gateway.access.tariff import Tariff
 from avikam.gateway.limits.allowance import Allowance
@@ -33,6 +33,9 @@ class Admitted:
     priority: int = 0
 
 
+_ANYBODY = Admitted("", None)
+
+
 class Gatekeeper:
     """Without keys (``None``) everybody is let in, as the empty tenant."""
 
@@ -41,18 +44,25 @@ class Gatekeeper:
         self._tariff = tariff
         self._failed = FailedTries(clock)
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]], address: str, scope: Scope) -> Admitted:
+    def admit(
+        self, headers: Iterable[tuple[bytes, bytes]], address: str, access: Access | None
+    ) -> Admitted:
         """The request's tenant and allowance; names of headers are in lower case.
 
-        Raises ApiError.
+        ``access`` is what the route or method asks for; None, of which nobody has said what it asks
+        for, is denied to everybody. Raises ApiError.
         """
+        if access is None:
+            raise _undeclared()
+        if access == "open":
+            return _ANYBODY
         if self._keys is None:
             return Admitted("", self._tariff.allowance(None))
         key = self._find(presented_keys(headers))
         if key is None:
             raise self._refused(address)
-        if not key.permits(scope):
-            raise _missing_scope(scope)
+        if not key.permits(access):
+            raise _missing_scope(access)
         return Admitted(key.tenant, self._tariff.allowance(key), key.priority)
 
     def _find(self, presented: set[bytes]) -> Key | None:
@@ -103,3 +113,7 @@ def _too_many(wait: float) -> ApiError:
 
 def _missing_scope(scope: Scope) -> ApiError:
     return ApiError(403, f"This needs a key with the scope {scope}.", "missing_scope")
+
+
+def _undeclared() -> ApiError:
+    return ApiError(403, "Nobody may use this: it has no scope.", "no_scope")

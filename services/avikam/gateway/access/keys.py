@@ -20,6 +20,8 @@ from pydantic import Field
 from avikam.gateway.limits.rates import Rates
 
 Scope = Literal["infer", "admin", "metrics"]
+# What a route or a method asks for: a scope, or nothing at all.
+Access = Literal["open", "infer", "admin", "metrics"]
 
 _PREFIX = "avk"
 _ALPHABET = string.ascii_letters + string.digits

@@ -11,6 +11,7 @@ from avikam.gateway.admission.admission import Admission
 from avikam.gateway.api.protobuf import accepts_protobuf
 from avikam.gateway.doors.http.body import PROTOBUF
 from avikam.gateway.doors.protobuf_answers import listing
+from avikam.gateway.errors import no_worker_ready
 from avikam.gateway.workers.catalog import Catalog, unknown_model
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.limits import LIMITS
@@ -36,35 +37,30 @@ class ModelRoutes:
         """One model or adapter by id; ids may have slashes."""
         name = request.path_params["model"]
         cards = self._cards()
+        if not cards:
+            # Nobody knows yet whether there will be such a model.
+            raise no_worker_ready()
         if name not in cards:
             raise unknown_model(name, sorted(cards))
         return JSONResponse(cards[name])
 
     async def info(self, request: Request) -> Response:
-        """TGI's fields, and what the workers run on."""
+        """TGI's fields, and what the workers run on; null about a model while none is ready."""
         models = self._pool.models
-        model = models[min(models)] if models else pb.ModelInfo()
+        model = models[min(models)] if models else None
         ready = self._pool.ready
         return JSONResponse(
             {
-                "model_id": model.id,
-                "model_sha": model.digest,
-                "model_device_type": model.device,
-                "model_dtype": model.weights,
+                **_about(model),
                 "max_concurrent_requests": sum(worker.room for worker in ready),
                 "max_best_of": 1,
                 "max_stop_sequences": LIMITS.stop_strings,
-                "max_input_tokens": max(model.max_model_len - 1, 0),
-                "max_total_tokens": model.max_model_len,
                 "validation_workers": 1,
                 "max_client_batch_size": LIMITS.prompts,
                 "router": "avikam-gateway",
                 "version": self._version,
                 "sha": None,
                 "docker_label": None,
-                "attention_backend": model.attention_backend,
-                "parameters": model.parameters,
-                "vocab_size": model.vocab_size,
                 "workers_ready": len(ready),
                 "workers_known": len(self._pool),
                 "slots_total": sum(worker.slots for worker in ready),
@@ -84,6 +80,21 @@ class ModelRoutes:
                 "meta": {"digest": adapter.digest, "bytes": adapter.bytes},
             }
         return cards
+
+
+def _about(model: pb.ModelInfo | None) -> dict[str, Any]:
+    """What ``/info`` tells of a model; nulls while there is none to tell of."""
+    return {
+        "model_id": model and model.id,
+        "model_sha": model and model.digest,
+        "model_device_type": model and model.device,
+        "model_dtype": model and model.weights,
+        "max_input_tokens": model and max(model.max_model_len - 1, 0),
+        "max_total_tokens": model and model.max_model_len,
+        "attention_backend": model and model.attention_backend,
+        "parameters": model and model.parameters,
+        "vocab_size": model and model.vocab_size,
+    }
 
 
 def _card(model: pb.ModelInfo) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from avikam.gateway.drain import Drain
-from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.errors import unavailable
 from avikam.v1 import worker_pb2
@@ -23,14 +22,12 @@ class OperationRoutes:
         self,
         pool: Pool,
         drain: Drain,
-        metrics: GatewayMetrics,
-        refresh: Callable[[], None],
+        exposition: Callable[[], Awaitable[bytes]],
         version: str,
     ) -> None:
         self._pool = pool
         self._drain = drain
-        self._metrics = metrics
-        self._refresh = refresh
+        self._exposition = exposition
         self._version = version
 
     async def livez(self, request: Request) -> Response:
@@ -53,8 +50,7 @@ class OperationRoutes:
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus' text format."""
-        self._refresh()
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._exposition(), media_type=CONTENT_TYPE_LATEST)
 
     def _worker_states(self) -> list[dict[str, Any]]:
         """What each worker says of itself; without addresses, this route is open."""

@@ -20,6 +20,9 @@ const WORDS = {
   },
 };
 
+// The page is at the API's root, wherever a proxy has put that.
+const ROOT = location.origin + location.pathname.replace(/\/*$/, "/");
+const api = (path) => new URL(path, ROOT);
 const at = (id) => document.getElementById(id);
 const turns = [];
 let language = navigator.language.startsWith("fr") ? "fr" : "en";
@@ -112,7 +115,7 @@ async function answer(item, signal) {
   const started = performance.now();
   const figures = { first: 0, tokens: 0, rate: 0 };
   const read = pieceReader();
-  const reply = await fetch("/v1/chat/completions", {
+  const reply = await fetch(api("v1/chat/completions"), {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request()), signal,
   });
   if (!reply.ok) throw new Error((await reply.json()).error.message);
@@ -171,20 +174,20 @@ function curl() {
   const body = request();
   if (at("prompt").value) body.messages.push({ role: "user", content: at("prompt").value });
   const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  return `curl -N ${location.origin}/v1/chat/completions -H 'content-type: application/json' -d '${quoted}'`;
+  return `curl -N ${api("v1/chat/completions")} -H 'content-type: application/json' -d '${quoted}'`;
 }
 
 async function look() {
   if (document.hidden) return;
   try {
-    at("load").textContent = WORDS[language].load(await (await fetch("/info")).json());
+    at("load").textContent = WORDS[language].load(await (await fetch(api("info"))).json());
   } catch {
     at("load").textContent = WORDS[language].unreachable;
   }
 }
 
 async function models() {
-  const listed = await (await fetch("/v1/models")).json();
+  const listed = await (await fetch(api("v1/models"))).json();
   at("model").replaceChildren(...listed.data.map((model) => new Option(model.id, model.id)));
 }
 

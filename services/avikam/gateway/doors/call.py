@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,8 @@ class Call:
     the limits of ``allowance`` and the ``priority``. ``size`` is the body's, in bytes, ``held``
     what it takes of the room for large ones. ``shed`` is whether it was refused unread, of which
     there may be too many for a log. ``headers`` are the request's by name; of those that came
-    twice, the first. ``trace`` is there when requests are traced."""
+    twice, the first. ``cors`` are headers of the reply that let a web page read it. ``trace`` is
+    there when requests are traced."""
 
     id: str
     started: float
@@ -34,6 +35,7 @@ class Call:
     held: int = 0
     shed: bool = False
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    cors: Sequence[tuple[bytes, bytes]] = ()
     trace: RequestTrace | None = None
 
 

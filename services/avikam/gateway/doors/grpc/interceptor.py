@@ -3,7 +3,7 @@
 key ─► receive ─► decode ─► method ─► status and avikam-* trailers, metrics, access log
 
 Keys come as metadata, ``authorization: Bearer KEY`` or ``x-api-key``, and are checked before the
-request is received. Only a health check needs none. Nothing of a request reaches a log.
+request is received; :mod:`.methods` says what a key needs. Nothing of a request reaches a log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.beside import beside
 from avikam.gateway.doors.body_room import BodyRoom
 from avikam.gateway.doors.call import Call, by_name, request_id
-from avikam.gateway.doors.field_count import GENERATE, TOKENIZE, Inside, check_fields
+from avikam.gateway.doors.field_count import Inside, check_fields
+from avikam.gateway.doors.grpc.methods import METHODS, UNDECLARED, Method
 from avikam.gateway.doors.http.body import too_slow
 from avikam.gateway.doors.http.edge import CLIENT_GONE
 from avikam.gateway.doors.internal_error import internal_error
@@ -43,12 +44,6 @@ Context = aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _INFERENCE = "/avikam.v1."
-_INSIDE = {
-    f"{_INFERENCE}InferenceService/Generate": GENERATE,
-    f"{_INFERENCE}InferenceService/GenerateStream": GENERATE,
-    f"{_INFERENCE}InferenceService/Tokenize": TOKENIZE,
-}
-HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 # A status travels in HTTP/2 headers, which have a bound.
 _DETAILS_CHARS = 2000
 _OK = 200
@@ -111,7 +106,7 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         return grpc.stream_unary_rpc_method_handler(call, None, serialize)
 
     def _call(self, behaviour: Any, decode: Any, method: str) -> Any:
-        inside = _INSIDE.get(method)
+        inside = _declared(method).inside
 
         async def call(_: AsyncIterator[bytes], context: Context) -> Any:
             async with self._served(context, method):
@@ -177,12 +172,10 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         self, context: Context, call: Call, headers: list[tuple[bytes, bytes]]
     ) -> AsyncIterator[None]:
         """The key's check, and its limits for what has work done."""
-        if call.route == HEALTH_CHECK:
-            yield
-            return
-        admitted = self._gatekeeper.admit(headers, _address(context), "infer")
+        method = _declared(call.route)
+        admitted = self._gatekeeper.admit(headers, _address(context), method.access)
         call.tenant, call.priority = admitted.tenant, admitted.priority
-        if admitted.allowance is None or not counts(call.route):
+        if admitted.allowance is None or not method.works:
             yield
             return
         call.allowance = admitted.allowance
@@ -194,7 +187,7 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         self._metrics.count_request(call.route, call.status, elapsed)
         if call.trace is not None:
             call.trace.end(call, None)
-        if (self._log_all or call.status >= 400) and call.route != HEALTH_CHECK:
+        if (self._log_all or call.status >= 400) and not _declared(call.route).probe:
             fields = {
                 **log_fields(call.id, call.trace),
                 "route": call.route,
@@ -219,9 +212,8 @@ def _standing(call: Call) -> tuple[tuple[str, str], ...]:
     return tuple((name.decode(), value.decode()) for name, value in headers)
 
 
-def counts(method: str) -> bool:
-    """Whether a method has work done, as POST has over HTTP."""
-    return method.startswith(_INFERENCE) and not method.endswith("/ListModels")
+def _declared(method: str) -> Method:
+    return METHODS.get(method, UNDECLARED)
 
 
 def _decoded(decode: Any, data: bytes, inside: Inside | None) -> Any:

@@ -9,16 +9,15 @@ import time
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
-from grpc_reflection.v1alpha import reflection
 
 from avikam.gateway.app import Gateway
 from avikam.gateway.doors.grpc.interceptor import Interceptor
+from avikam.gateway.doors.grpc.reflection import add_reflection
 from avikam.gateway.doors.grpc.service import InferenceService
 from avikam.protocol.limits import LIMITS
 from avikam.v1 import inference_pb2, inference_pb2_grpc
 
 INFERENCE_SERVICE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
-HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _HEALTH_SECONDS = 0.25
 _PAUSE_SECONDS = 0.05
 # A grace that is longer than any request; who waits decides when to cut.
@@ -31,7 +30,9 @@ _OPTIONS = (
     # A client that is gone without a word is noticed, so that its sequences end.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # A client that pings every second keeps its channel, also while it has no call.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
 )
 
 
@@ -62,8 +63,7 @@ class GrpcServer:
         service = InferenceService(gateway)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (INFERENCE_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        add_reflection((inference_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR), self._server)
         self._following: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> int:

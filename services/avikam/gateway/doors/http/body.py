@@ -44,7 +44,8 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     """
     headers = call_of(request.scope).headers
     if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise _unsupported("content-encoding must be identity; send the body uncompressed")
+        message = "content-encoding must be identity; send the body uncompressed"
+        raise _unsupported(message, {"accept-encoding": "identity"})
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type == b"application/json" or media_type.endswith(b"+json"):
         return BodyKind.JSON
@@ -53,7 +54,9 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     if protobuf and media_type in _PROTOBUF_TYPES:
         return BodyKind.PROTOBUF
     accepted = f"application/json or {PROTOBUF}" if protobuf else "application/json"
-    raise _unsupported(f"content-type must be {accepted}")
+    raise _unsupported(
+        f"content-type must be {accepted}", {"accept": accepted.replace(" or ", ", ")}
+    )
 
 
 async def read_body(request: Request, kind: BodyKind, seconds: float, room: BodyRoom) -> bytes:
@@ -155,5 +158,6 @@ def too_slow() -> ApiError:
     )
 
 
-def _unsupported(message: str) -> ApiError:
-    return ApiError(415, message, "unsupported_media_type")
+def _unsupported(message: str, headers: dict[str, str]) -> ApiError:
+    """415; ``headers`` say what would be read (RFC 9110, 15.5.16)."""
+    return ApiError(415, message, "unsupported_media_type", headers=headers)

@@ -1,4 +1,4 @@
-"""The outermost layer: gives a request its id, lets no exception out, measures and logs.
+"""The outermost layer: gives a request its id and its route, lets no exception out, measures, logs.
 
 Nothing of a request's body, key or query reaches a log.
 """
@@ -6,7 +6,6 @@ Nothing of a request's body, key or query reaches a log.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +14,7 @@ from avikam.gateway.doors.call import Call, by_name, put_call, request_id
 from avikam.gateway.doors.http.disconnect import ClientGoneError
 from avikam.gateway.doors.http.errors import ANTHROPIC_PREFIX, error_response
 from avikam.gateway.doors.http.fixed_headers import FIXED_HEADERS
+from avikam.gateway.doors.http.router import Router, match_of, put_match
 from avikam.gateway.doors.internal_error import internal_error, log_failure
 from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
@@ -23,47 +23,43 @@ from avikam.protocol.errors import ApiError
 
 _access = logging.getLogger("avikam.access")
 
-_SLASHES = re.compile("/+")
-_SCRAPES = "/metrics"
+# Probes and scrapes come every few seconds; a trace of each would hide the others.
+_UNTRACED = frozenset({"open", "metrics"})
 # Nobody waits for this status: the client has left.
 CLIENT_GONE = 499
 
 
 class Edge:
-    """ASGI middleware; see the module. Successes of ``quiet`` paths are not logged; no request to
-    them, nor a scrape, is traced."""
+    """ASGI middleware; see the module. No request to a probe is logged or traced, nor is a scrape
+    traced."""
 
     def __init__(
         self,
         app: ASGIApp,
+        router: Router,
         metrics: GatewayMetrics,
         clock: Callable[[], float],
-        quiet: frozenset[str],
         log_all: bool,
         tracing: Traces | None = None,
     ) -> None:
         self._app = app
+        self._router = router
         self._metrics = metrics
         self._clock = clock
-        self._quiet = quiet
         self._log_all = log_all
         self._tracing = tracing
-        self._untraced = quiet | {_SCRAPES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path = scope["path"]
-        if "//" in path or path.endswith("/"):
-            # Clients join base addresses carelessly: /v1//models, /v1/models/.
-            scope["path"] = _SLASHES.sub("/", path).rstrip("/") or "/"
+            raise RuntimeError(f"the gateway speaks HTTP, not {scope['type']}")
         headers = by_name(scope["headers"])
         call = Call(request_id(headers), self._clock(), headers=headers)
-        if self._tracing is not None and scope["path"] not in self._untraced:
+        match = self._router.match(scope["method"], scope["path"])
+        put_match(scope, match)
+        if self._tracing is not None and match.access not in _UNTRACED:
             call.trace = self._tracing.begin(scope["headers"])
         put_call(scope, call)
-        reply = _Reply(call, send, self._clock, scope["path"])
+        reply = _Reply(call, send, self._clock, match.path)
         self._metrics.in_flight.inc()
         try:
             await self._serve(scope, receive, reply)
@@ -99,7 +95,7 @@ class Edge:
         if call.trace is not None:
             call.trace.end(call, scope["method"])
         failed = call.status >= 400 and not call.shed
-        if (self._log_all or failed) and scope["path"] not in self._quiet:
+        if (self._log_all or failed) and not match_of(scope).probe:
             fields = {
                 **log_fields(call.id, call.trace),
                 "route": call.route,
@@ -131,6 +127,7 @@ class _Reply:
                 (b"x-request-id", call.id.encode("ascii")),
                 (b"server-timing", b"gateway;dur=%.1f" % waited),
                 *FIXED_HEADERS,
+                *call.cors,
             ]
             if call.allowance is not None:
                 headers += call.allowance.headers()

@@ -10,30 +10,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from avikam.gateway.doors.body_room import BodyRoom
 from avikam.gateway.doors.call import call_of
 from avikam.gateway.doors.http.presence import is_crowded
+from avikam.gateway.doors.http.router import match_of
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.protocol.errors import ApiError, unavailable
 
 
 class Guard:
-    """ASGI middleware; ``unguarded`` paths (probes) are served even when everything is full."""
+    """ASGI middleware; probes are served even when everything is full."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        metrics: GatewayMetrics,
-        max_requests: int,
-        room: BodyRoom,
-        unguarded: frozenset[str],
+        self, app: ASGIApp, metrics: GatewayMetrics, max_requests: int, room: BodyRoom
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_requests = max_requests
         self._room = room
-        self._unguarded = unguarded
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._unguarded:
+        if match_of(scope).probe:
             await self._app(scope, receive, send)
             return
         problem = self._full(scope)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from avikam.gateway.doors.http.errors import ANTHROPIC_PREFIX
-
-if TYPE_CHECKING:
-    from avikam.gateway.doors.http.routes import Route
+from avikam.gateway.doors.http.routes import Route
 
 _SCHEMAS = "#/components/schemas/"
 _ERROR = {
@@ -88,15 +86,27 @@ def _schemas(models: set[type[BaseModel]], mode: Literal["validation", "serializ
     return models_json_schema(pairs, ref_template=_SCHEMAS + "{model}")[1].get("$defs", {})
 
 
-def document(app: FastAPI, routes: Sequence[Route]) -> dict[str, Any]:
-    """The whole document, made once."""
-    if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title, version=app.version, summary=app.summary, routes=app.routes
-        )
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= _schemas({body for route in routes for body in route.bodies}, "validation")
-        schemas |= _schemas({reply for route in routes for reply in route.replies}, "serialization")
-        schemas |= {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
-        app.openapi_schema = schema
-    return app.openapi_schema
+def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
+    """The whole document of an API, but for where it is served."""
+    schema = get_openapi(
+        title="Avikam",
+        version=version,
+        summary="Inference for Avikam1, a bilingual French/English language model.",
+        routes=[_described(route) for route in routes],
+    )
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= _schemas({body for route in routes for body in route.bodies}, "validation")
+    schemas |= _schemas({reply for route in routes for reply in route.replies}, "serialization")
+    schemas |= {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
+    return schema
+
+
+def _described(route: Route) -> APIRoute:
+    """The route as FastAPI writes it down; it serves none of them."""
+    return APIRoute(
+        route.path,
+        route.endpoint,
+        methods=[route.method],
+        summary=route.summary,
+        openapi_extra=operation(route),
+    )
