@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from avikam.gateway.budget.room import Hold
 from avikam.gateway.limits.allowance import Allowance
 from avikam.gateway.sequence.journal import Journal
 from avikam.gateway.traces import RequestTrace
@@ -28,8 +29,9 @@ class Generation:
     ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
     client chose it. ``model`` (a model's or an adapter's name), ``fingerprint`` (of the model as it
     is served) and ``journals`` (one per answer, in order) are there once the request is routed.
-    What a ``streamed`` answer has told is not kept longer than continuing it needs. ``trace`` is
-    there when requests are traced.
+    What a ``streamed`` answer has told is not kept longer than continuing it needs. ``size`` is
+    the body's, in bytes; ``hold`` is what the request holds of the room for large ones. ``trace``
+    is there when requests are traced.
     """
 
     id: str
@@ -39,6 +41,8 @@ class Generation:
     tenant: str = ""
     priority: int = 0
     allowance: Allowance | None = None
+    hold: Hold | None = None
+    size: int = 0
     streamed: bool = False
     model: str = ""
     fingerprint: str = ""
@@ -49,7 +53,8 @@ class Generation:
 def sequences(
     generation: Generation, model: str, adapter: str, rng: random.Random
 ) -> Iterator[tuple[Journal, Target]]:
-    """Every prompt ``n`` times. The answers to one prompt have seeds in a row.
+    """Every prompt ``n`` times, each made when its turn has come: thousands would be copies of
+    prompts and sampling that nobody runs yet. The answers to one prompt have seeds in a row.
 
     A seed the client did not give is drawn here, so that any worker continues the same noise;
     53 bits survive clients that keep numbers in doubles.

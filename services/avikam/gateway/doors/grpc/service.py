@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from avikam.gateway.app import Gateway
 from avikam.gateway.beside import beside
+from avikam.gateway.budget.price import tokenized
 from avikam.gateway.doors.grpc.interceptor import Context, current_call
 from avikam.gateway.doors.protobuf_answers import MessageWriter, listing
 from avikam.gateway.generation import Generation
@@ -70,6 +71,9 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Tokenize(  # noqa: N802
         self, request: inference_pb2.TextTokenizeRequest, context: Context
     ) -> inference_pb2.TextTokenizeResponse:
+        call = current_call.get()
+        if call.hold is not None:
+            call.hold.add(tokenized(call.size))
         return await self._gateway.tokenizing.answer(request)
 
     async def ListModels(  # noqa: N802
@@ -110,6 +114,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             tenant=call.tenant,
             priority=call.priority,
             allowance=call.allowance,
+            hold=call.hold,
+            size=call.size,
             trace=call.trace,
         )
 

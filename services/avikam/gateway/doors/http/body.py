@@ -13,7 +13,7 @@ from enum import Enum
 
 from starlette.requests import Request
 
-from avikam.gateway.doors.body_room import BodyRoom
+from avikam.gateway.budget.room import Room
 from avikam.gateway.doors.call import call_of
 from avikam.gateway.doors.http.disconnect import ClientGoneError
 from avikam.gateway.doors.http.presence import has_arrived
@@ -56,7 +56,7 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     raise _unsupported(f"content-type must be {accepted}")
 
 
-async def read_body(request: Request, kind: BodyKind, seconds: float, room: BodyRoom) -> bytes:
+async def read_body(request: Request, kind: BodyKind, seconds: float, room: Room) -> bytes:
     """The whole body; 413 as soon as it is known to be too big, 408 when it does not come, 503
     when there is no room for it.
 

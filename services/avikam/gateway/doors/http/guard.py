@@ -10,7 +10,7 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from avikam.gateway.doors.body_room import BodyRoom
+from avikam.gateway.budget.room import Room
 from avikam.gateway.doors.call import call_of
 from avikam.gateway.doors.http.presence import is_crowded
 from avikam.gateway.metrics import GatewayMetrics
@@ -28,7 +28,7 @@ class Guard:
         app: ASGIApp,
         metrics: GatewayMetrics,
         max_requests: int,
-        room: BodyRoom,
+        room: Room,
         unguarded: frozenset[str],
     ) -> None:
         self._app = app
