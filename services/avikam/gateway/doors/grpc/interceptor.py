@@ -35,6 +35,7 @@ from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.traces import Traces
+from avikam.protocol.aborted_calls import leaving_nothing
 from avikam.protocol.errors import ApiError, invalid, unavailable
 from avikam.protocol.rpc_errors import status_code, trailers
 
@@ -130,7 +131,7 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
                 finally:
                     self._room.give_back(call.held)
 
-        return call
+        return leaving_nothing(call)
 
     async def _request(
         self, context: Context, call: Call, decode: Any, inside: Inside | None

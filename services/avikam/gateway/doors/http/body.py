@@ -78,6 +78,10 @@ async def read_body(request: Request, kind: BodyKind, seconds: float, room: Room
             room.check(0, int(declared))
         return await _read(request, seconds, take)
     except ApiError as error:
+        # What came of it is let go before the rest is waited for: the error's frames hold it.
+        error.__traceback__ = None
+        room.give_back(call.held)
+        call.held = 0
         if error.status in (413, 503) and not call.headers.get(b"expect"):
             await _discard(request)
         raise
