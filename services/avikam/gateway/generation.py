@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from avikam.gateway.budget.room import Hold
@@ -20,6 +20,12 @@ from avikam.v1 import worker_pb2
 # What the gateway assumes of an answer whose length the model chooses.
 _USUAL_ANSWER = 256
 _CHARACTERS_PER_TOKEN = 4
+
+
+class _Work:
+    """What goes on when its call has ended, and holds what the call held."""
+
+    held = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +54,27 @@ class Generation:
     fingerprint: str = ""
     journals: list[Journal] = field(default_factory=list)
     trace: RequestTrace | None = None
+
+    def outlive_call(self) -> Callable[[], None]:
+        """The work goes on without the call that asked for it: its place among those that run at
+        once and its room in memory are taken until what is returned is called."""
+        hold = self.hold
+        leave = self.allowance.outlive_call() if self.allowance is not None else None
+        if hold is not None:
+            hold.move(_Work())
+
+        def end() -> None:
+            if hold is not None:
+                hold.give_back()
+            if leave is not None:
+                leave()
+
+        return end
+
+    def grow(self, size: int) -> None:
+        """Hold ``size`` bytes more. Raises a 503 or a 413."""
+        if self.hold is not None:
+            self.hold.add(size)
 
 
 def sequences(

@@ -99,9 +99,7 @@ class Handler:
         generation.fingerprint = self._catalog.fingerprint(model)
         context = self._catalog.context(model)
         await beside(generation.size, lambda: check_lengths(asked, context))
-        if generation.hold is not None:
-            at_once = self._batch_concurrency
-            generation.hold.add(price(asked, generation.streamed, context, at_once))
+        generation.grow(price(asked, generation.streamed, context, self._batch_concurrency))
         return self._runs(generation, model, adapter)
 
     def _runs(self, generation: Generation, model: str, adapter: str) -> Iterator[Run]:
@@ -124,8 +122,8 @@ class Handler:
         if generation.request.n == 1 and len(generation.request.prompts) == 1:
             return
         journal.close(told=generation.streamed)
-        if generation.hold is not None and not generation.streamed:
-            generation.hold.add(told(generation.request, len(journal.tokens)))
+        if not generation.streamed:
+            generation.grow(told(generation.request, len(journal.tokens)))
 
     def _settle(self, ticket: Ticket, outcome: bool | None) -> None:
         if outcome is None:
