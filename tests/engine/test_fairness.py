@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,17 @@ from hypothesis import strategies as st
 
 from avikam.engine.admission import Admission
 from avikam.engine.interface import Delta
+from avikam.engine.kv.prefix_cache import KvOptions
 from avikam.engine.sequence import Sequence
+from avikam.engine.shares import Shares
 from avikam.engine.waiting import QUANTUM, WaitingQueue
 from avikam.protocol.errors import ApiError
 from tests.engine.client import Answer, ask
 from tests.engine.conftest import BuildEngine
+from tests.engine.machine import engine_by_hand, step
 from tests.engine.sequences import waiting
+
+TURN = 16  # the context of the test's model has no room for the real one
 
 
 def queue_of(*sequences: Sequence) -> WaitingQueue:
@@ -55,6 +61,33 @@ def test_tenants_share_by_tokens_and_not_by_requests() -> None:
 def test_the_urgent_go_first_whoever_sends_them() -> None:
     late, early = waiting("a", priority=0), [waiting("b", priority=5) for _ in range(5)]
     assert drained(queue_of(*early, late))[0] is late
+
+
+def test_only_some_tenants_are_served_in_their_order() -> None:
+    sequences = [waiting(name, 300) for name in "aabbccabc"]
+    queue = queue_of(*sequences)
+    served = [queue.pop(only={"b", "c"}) for _ in range(6)]
+    assert set(served) == {s for s in sequences if s.spec.tenant != "a"}
+    assert [s.spec.tenant for s in drained(queue)] == ["a"] * 3
+
+
+def test_a_tenant_may_have_all_slots_while_nobody_else_waits() -> None:
+    shares = Shares(slots=4)
+    for _ in range(4):
+        shares.take("a")
+    assert not shares.needy({"a"}, {"a"})
+    assert list(shares.overdrawn({"a"})) == []
+
+
+def test_slots_are_shared_by_tenants_and_not_by_requests() -> None:
+    shares = Shares(slots=6)
+    for name in "aaaaab":
+        shares.take(name)
+    assert shares.needy({"a", "c"}, {"a", "c"}) == {"c"}
+    assert list(shares.overdrawn({"a", "c"})) == ["a"]
+    shares.give_back("a")
+    shares.give_back("b")
+    assert shares.needy({"b", "c"}, {"b", "c"}) == {"b", "c"}
 
 
 def test_nobody_to_serve_is_an_error() -> None:
@@ -140,3 +173,53 @@ def test_one_request_of_another_tenant_passes_a_flood(build: BuildEngine) -> Non
     for answer in answers:
         answer.wait(120)
     assert order.index("b") <= 1 + QUANTUM // 60 + 1, "one had begun, one quantum goes before"
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["state kept", "computed again"])
+def test_a_wave_of_long_answers_does_not_hold_all_slots(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, cached: bool
+) -> None:
+    """Steps are counted, not seconds: another tenant waits for one turn, not for the wave."""
+    monkeypatch.setattr("avikam.engine.scheduler.TURN", TURN)
+    kv = KvOptions(host_bytes=10**7, chunk=16, break_even=4) if cached else None
+    engine = engine_by_hand(monkeypatch, model=checkpoint, slots=4, kv=kv)
+    sampling = {"max_tokens": 3 * TURN, "temperature": 0.8, "ignore_eos": True}
+    wave = [ask(engine, [20 + n] * 9, tenant="a", seed=n, **sampling) for n in range(10)]
+    for _ in range(5):
+        step(engine)
+    other = ask(engine, [11] * 9, tenant="b", seed=3, **sampling)
+    steps = 0
+    while not other.tokens:
+        step(engine)
+        steps += 1
+    while step(engine):
+        pass
+    alone = [ask(engine, [20 + n] * 9, tenant="c", seed=n, **sampling) for n in range(10)]
+    while step(engine):
+        pass
+    engine.close()
+
+    assert steps <= TURN + 5
+    assert [answer.tokens for answer in wave] == [answer.tokens for answer in alone]
+    assert all(len(answer.tokens) == 3 * TURN for answer in (*wave, other))
+    assert {answer.finish.prompt_tokens for answer in wave} == {9}
+
+
+def test_who_is_more_urgent_keeps_its_slot(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    monkeypatch.setattr("avikam.engine.scheduler.TURN", TURN)
+    engine = engine_by_hand(monkeypatch, model=checkpoint, slots=2, kv=None)
+    sampling = {"max_tokens": 2 * TURN, "ignore_eos": True}
+    first = [ask(engine, [20 + n] * 9, tenant="a", priority=0, **sampling) for n in range(2)]
+    step(engine)
+    second = ask(engine, [11] * 9, tenant="b", priority=1, **sampling)
+    while step(engine):
+        if second.tokens:
+            break
+    ended = [answer.done.is_set() for answer in first]
+    while step(engine):
+        pass
+    engine.close()
+
+    assert ended == [True, True]

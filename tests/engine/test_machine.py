@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 
 from avikam.engine.kv.prefix_cache import KvOptions
+from avikam.engine.scheduler import Scheduler
+from avikam.engine.sequence import Sequence
 from tests.effort import effort
 from tests.engine.machine import Machine, Oracle, adapter_root, engine_by_hand
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("turn", [64, 1], ids=["slots are kept", "slots go round"])
 def test_random_operations_conserve_everything_and_leave_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path, turn: int
 ) -> None:
+    monkeypatch.setattr("avikam.engine.scheduler.TURN", turn)
+    handed_back = watched(monkeypatch)
     root = adapter_root(tmp_path, checkpoint)
     common = {"model": checkpoint, "slots": 3, "adapters": root}
     oracle = Oracle(engine_by_hand(monkeypatch, kv=None, token_budget=64, **common))
@@ -34,4 +39,18 @@ def test_random_operations_conserve_everything_and_leave_nothing(
     assert kv.device_hits > 0
     assert kv.host_hits > 0
     assert kv.host_evictions > 0
+    assert bool(handed_back) == (turn == 1)
     engine.close()
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the sequences that gave their slot back, as they do."""
+    seen: list[str] = []
+    hand_back = Scheduler.hand_back
+
+    def noted(scheduler: Scheduler, sequence: Sequence) -> None:
+        seen.append(sequence.spec.request_id)
+        hand_back(scheduler, sequence)
+
+    monkeypatch.setattr(Scheduler, "hand_back", noted)
+    return seen

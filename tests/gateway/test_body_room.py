@@ -12,7 +12,7 @@ from grpc import StatusCode, aio
 
 from avikam.gateway.access.key_file import write_keys
 from avikam.gateway.access.keys import Key, digest, new_secret
-from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
+from avikam.gateway.budget.room import NO_ROOM, Hold, Room
 from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS, MIB
 from avikam.v1 import generation_pb2 as pb
@@ -30,12 +30,21 @@ def large(size: int = 30 * MIB) -> bytes:
     return inference_pb2.GenerateRequest(prompts=[prompt]).SerializeToString()
 
 
+class Call:
+    """Who holds what is held."""
+
+    held = 0
+
+
 def test_a_request_grows_and_gives_back_what_it_held() -> None:
-    room = BodyRoom(300_000)
+    room, other = Room(300_000), Call()
 
     held = room.grow(room.grow(0, 100_000), 200_000)
-    with room.held(90_000), pytest.raises(ApiError) as full:
+    hold = Hold(room, other)
+    hold.add(90_000)
+    with pytest.raises(ApiError) as full:
         room.grow(0, 100_000)
+    hold.give_back()
     room.give_back(held)
 
     assert held == 200_000
@@ -44,9 +53,28 @@ def test_a_request_grows_and_gives_back_what_it_held() -> None:
 
 
 def test_small_bodies_need_no_room() -> None:
-    room = BodyRoom(0)
+    room = Room(0)
 
     assert room.grow(0, 64 * 1024) == 0
+
+
+def test_many_small_parts_of_a_request_are_a_large_one() -> None:
+    room, call = Room(300_000), Call()
+    hold = Hold(room, call)
+
+    for _ in range(10):
+        hold.add(30_000)
+
+    assert call.held == 300_000
+    with pytest.raises(ApiError):
+        hold.add(1)
+
+
+def test_what_would_never_fit_is_not_told_to_come_back() -> None:
+    with pytest.raises(ApiError) as refused:
+        Room(300_000).grow(0, 300_001)
+
+    assert (refused.value.status, refused.value.retry_after) == (413, None)
 
 
 @contextlib.asynccontextmanager
@@ -67,13 +95,13 @@ async def half_sent(gateway: RunningGateway, size: int) -> AsyncIterator[None]:
 
 
 async def test_a_body_that_finds_no_room_is_told_to_come_back() -> None:
-    async with serving(body_bytes=64 * MIB, grpc_port=0) as gateway:
-        async with half_sent(gateway, 40 * MIB):
+    async with serving(body_bytes=128 * MIB, grpc_port=0) as gateway:
+        async with half_sent(gateway, 60 * MIB), half_sent(gateway, 60 * MIB):
             declared = await gateway.send("/generate", large(), content_type=PROTOBUF)
             chunked = await gateway.client.post(
                 "/generate", content=in_pieces(large()), headers={"content-type": PROTOBUF}
             )
-            by_grpc = await status_of(gateway, large())
+            by_grpc = await status_of(gateway, large(7 * MIB))
             small = await gateway.post("/generate", prompt="Bonjour", max_tokens=2)
         alone = await gateway.send("/generate", large(), content_type=PROTOBUF)
         shed = gateway.metric("shed_total", reason=NO_ROOM)
@@ -133,7 +161,7 @@ async def test_a_key_is_looked_at_before_the_request_is_received(tmp_path: Path)
 @pytest.mark.parametrize(("requests", "status"), [(nothing, 400), (never, 408)])
 async def test_a_call_without_a_request_ends(requests: object, status: int) -> None:
     async with (
-        gateway_at("127.0.0.1:1", grpc_port=0, request_timeout_seconds=0.3) as gateway,
+        gateway_at("127.0.0.1:1", grpc_port=0, body_timeout_seconds=0.3) as gateway,
         connected(f"{LOOPBACK}:{gateway.server.grpc_port}") as channel,
     ):
         with pytest.raises(aio.AioRpcError) as failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from avikam.gateway.access.key_file import write_keys
 from avikam.gateway.access.keys import Key, digest, new_secret
 from avikam.gateway.idempotency import answers as module
-from avikam.gateway.idempotency.answers import Answers, Twice
+from avikam.gateway.idempotency.answers import Add, Answers, Twice
 from tests.engine.kv.redis_server import RedisServer
 from tests.gateway.doors import Answer, door
 from tests.gateway.harness import RunningGateway, gateway_to, serving
@@ -155,10 +156,75 @@ async def test_tenants_do_not_share_keys(tmp_path: Path) -> None:
         assert generated(gateway) == 8
 
 
-async def add_three(add: Callable[[bytes], None]) -> bool:
+@dataclass
+class Work:
+    """What an answer costs while it is made."""
+
+    outlives: int = 0
+    size: int = 0
+
+    def outlive_call(self) -> Callable[[], None]:
+        self.outlives += 1
+        return self.end
+
+    def end(self) -> None:
+        self.outlives -= 1
+
+    def grow(self, size: int) -> None:
+        self.size += size
+
+
+async def add_three(add: Add) -> bool:
     for part in (b"a" * 40, b"b" * 40, b"c" * 20):
-        add(part)
+        await add(part)
     return True
+
+
+async def test_an_answer_grows_no_faster_than_it_is_read() -> None:
+    answers = Answers(600.0, 2**26, lambda: 0.0, None)
+    work, parts = Work(), 200
+
+    async def much(add: Add) -> bool:
+        for _ in range(parts):
+            await add(b"x" * 16_384)
+        return True
+
+    twice = Twice("acme", "a", b"1")
+    record, _ = answers.open(twice, much, work)
+    reading = answers.follow(twice, record)
+    await anext(reading)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    unread = record.size
+    rest = [part async for part in reading]
+    await eventually(lambda: not answers._tasks)
+
+    assert unread < 300_000
+    assert len(rest) == parts - 1
+    assert work.size == parts * 16_384
+    assert not work.outlives
+
+
+async def test_work_keeps_its_place_when_its_client_has_left() -> None:
+    body = {"prompt": "Bonjour", "max_tokens": 30, "stream": True}
+    async with serving(plan="hang@5", concurrent_requests=1) as gateway:
+        async with gateway.client.stream("POST", "/generate", json=body, headers=KEY) as response:
+            await anext(response.aiter_lines())
+        other = await gateway.client.post("/generate", json=body, headers={"idempotency-key": "b"})
+        plain = await gateway.client.post("/generate", json=body)
+        used = gateway.worker.engine.stats().slots_used
+
+    for refused in (other, plain):
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "concurrency_limit_exceeded"
+    assert used == 1
+
+
+async def test_a_place_comes_free_when_the_work_is_done() -> None:
+    async with serving(concurrent_requests=1) as gateway, door("json", gateway) as knock:
+        statuses = [(await knock(**{"idempotency-key": f"k{n}"})).status for n in range(5)]
+
+    assert statuses == [200] * 5
 
 
 async def test_what_is_kept_is_bounded_in_bytes_and_time() -> None:
@@ -166,13 +232,15 @@ async def test_what_is_kept_is_bounded_in_bytes_and_time() -> None:
     answers = Answers(600.0, 250, lambda: now, None)
     for name in "vwxyz":
         twice = Twice("acme", name, b"1")
-        record, _ = answers.open(twice, add_three)
+        record, _ = answers.open(twice, add_three, Work())
         assert b"".join([part async for part in answers.follow(twice, record)])[:1] == b"a"
         await eventually(lambda: not answers._tasks)
-    kept = [name for name in "vwxyz" if answers.open(Twice("acme", name, b"1"), add_three)[1]]
+    kept = [
+        name for name in "vwxyz" if answers.open(Twice("acme", name, b"1"), add_three, Work())[1]
+    ]
     await eventually(lambda: not answers._tasks)
     now = 601.0
-    replayed = answers.open(Twice("acme", "z", b"1"), add_three)[1]
+    replayed = answers.open(Twice("acme", "z", b"1"), add_three, Work())[1]
     await eventually(lambda: not answers._tasks)
 
     assert kept == ["y", "z"]

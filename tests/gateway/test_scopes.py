@@ -196,9 +196,10 @@ async def test_a_wrong_method_is_told_only_to_those_who_may_ask(
 
 async def test_options_tells_the_methods_and_does_nothing(gateway: RunningGateway) -> None:
     for path, methods in (
-        ("/", "GET, HEAD, POST"),
-        ("/v1/load_lora_adapter", "POST"),
-        ("/metrics", "GET, HEAD"),
+        ("/", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/load_lora_adapter", "POST, OPTIONS"),
+        ("/metrics", "GET, HEAD, OPTIONS"),
+        ("/v1/models/", "GET, HEAD, OPTIONS"),
     ):
         reply = await gateway.client.options(path)
 

@@ -269,6 +269,9 @@ class TorchEngine:
         now = time.monotonic()
         for sequence in [s for s in self._scheduler.sequences() if _expired(s, now)]:
             self._finish(sequence, FinishReason.DEADLINE)
+        for sequence in self._scheduler.leavers(now):
+            self._reuse.keep_place(sequence)
+            self._scheduler.hand_back(sequence)
         for sequence in self._scheduler.admit(now, self._reuse.place):
             self._reuse.restore(sequence)
         batch = self._scheduler.next_batch()

@@ -76,9 +76,16 @@ class PrefixReuse:
             if sequence.computed % self._prefixes.chunk == 0:
                 self._keep(sequence, turn_end=False)
 
+    def keep_place(self, sequence: Sequence) -> None:
+        """Keep the state of a sequence that gives its slot back, for itself."""
+        self._keep_whole(sequence, turn_end=False)
+
     def keep_turn(self, sequence: Sequence) -> None:
         """Keep the state of a sequence that has come to its natural end: its slot holds it too."""
-        if self._keep(sequence, turn_end=True) and sequence.chain is not None:
+        self._keep_whole(sequence, turn_end=True)
+
+    def _keep_whole(self, sequence: Sequence, *, turn_end: bool) -> None:
+        if self._keep(sequence, turn_end=turn_end) and sequence.chain is not None:
             tokens = tuple(sequence.tokens[: sequence.computed])
             self._spare.keep(slot_of(sequence), SpareState(sequence.chain.root, tokens))
 

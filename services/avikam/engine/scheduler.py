@@ -2,9 +2,11 @@
 
 Every step gives each running sequence its token and spends the rest of the token budget on
 prompts. A running sequence needs exactly one slot, so admission is a counter: nothing runs out
-in mid-flight and nothing is preempted.
+in mid-flight.
 
     loading --settled--> waiting (see waiting.py) --free slot--> running --> finished
+                            ▲                                       │
+                            └── its tenant is overdrawn (shares.py) ┘
 
 A sequence loads while its prefix is fetched from another tier; others pass it meanwhile.
 """
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from avikam.engine.sequence import Sequence
+from avikam.engine.shares import TURN, Shares
 from avikam.engine.waiting import WaitingQueue
 from avikam.model.attention.plan import Chunk, StepPlan
 
@@ -83,7 +86,8 @@ class Scheduler:
         self._free = list(range(slots))  # longest free first
         self._arrivals = count()
         self._loading: list[tuple[int, Sequence]] = []
-        self._waiting = WaitingQueue()
+        self._waiting: WaitingQueue[Sequence] = WaitingQueue()
+        self._shares = Shares(slots)
         self._running: dict[str, Sequence] = {}
 
     @property
@@ -111,7 +115,8 @@ class Scheduler:
         yield from (sequence for _, sequence in self._loading)
 
     def add(self, sequence: Sequence) -> None:
-        self._loading.append((next(self._arrivals), sequence))
+        sequence.arrival = next(self._arrivals)
+        self._loading.append((sequence.arrival, sequence))
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence and free its slot."""
@@ -119,23 +124,58 @@ class Scheduler:
             self._loading = [entry for entry in self._loading if entry[1] is not sequence]
             self._waiting.remove(sequence)
             return
+        self._release(sequence, sequence.slot)
+
+    def _release(self, sequence: Sequence, slot: int) -> None:
         del self._running[sequence.spec.request_id]
-        self._free.append(sequence.slot)
+        self._shares.give_back(sequence.spec.tenant)
+        self._free.append(slot)
+
+    def leavers(self, now: float) -> Iterator[Sequence]:
+        """Who is to give its slot back now, so that a tenant below its share can start.
+
+        One at a time is asked. It takes part in no further step, and leaves when its last token has
+        been read.
+        """
+        self._settle(now)
+        if not any(sequence.leaving for sequence in self._running.values()):
+            self._ask_one()
+        yield from [s for s in self._running.values() if s.leaving and s.pending == 1]
+
+    def _ask_one(self) -> None:
+        waiting = self._waiting
+        if self._free or not waiting or not self._shares.needy(waiting.first, waiting.tenants):
+            return
+        for tenant in self._shares.overdrawn(waiting.tenants):
+            asked = [s for s in self._running.values() if s.spec.tenant == tenant]
+            asked = [s for s in asked if s.spec.priority >= waiting.urgency and s.had_turn(TURN)]
+            if asked:
+                max(asked, key=lambda sequence: sequence.turn).leaving = True
+                return
+
+    def hand_back(self, sequence: Sequence) -> None:
+        """Let a running sequence wait again, before those of its tenant that came later."""
+        self._release(sequence, slot_of(sequence))
+        sequence.go_back()
+        self._waiting.push(sequence.arrival, sequence)
 
     def admit(self, now: float, place: Place) -> Iterator[Sequence]:
         """Give free slots to those that wait, and name them as they start."""
         self._settle(now)
         while self._free and self._waiting:
-            sequence = self._waiting.pop()
+            waiting = self._waiting
+            sequence = waiting.pop(self._shares.needy(waiting.first, waiting.tenants))
             slot = place(sequence, self._free)
             self._free.remove(slot)
             sequence.start(slot, now)
+            self._shares.take(sequence.spec.tenant)
             self._running[sequence.spec.request_id] = sequence
             yield sequence
 
     def next_batch(self) -> Batch:
         """Share out the token budget."""
-        decoding = sorted((s for s in self._running.values() if s.decodes), key=slot_of)
+        running = self._running.values()
+        decoding = sorted((s for s in running if s.decodes and not s.leaving), key=slot_of)
         return Batch(tuple(decoding), tuple(self._chunks(self._budget - len(decoding))))
 
     def _chunks(self, budget: int) -> Iterator[tuple[Sequence, int]]:

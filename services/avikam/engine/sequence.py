@@ -1,6 +1,7 @@
 """One sequence from submission to its only end.
 
 LOADING --settled--> WAITING --slot--> RUNNING --finish--> done
+                        ▲─── go_back ─────┘
 (a finish may come in any state; only a prefix that is fetched from elsewhere makes it load)
 
 tokens     | prompt ............ | generated ...... |
@@ -49,6 +50,8 @@ class Sequence:
         self.spec = spec
         self.adapter = adapter
         self.slot: int | None = None
+        self.arrival = 0
+        self.leaving = False  # asked to give its slot back
         self.tokens = [*spec.prompt, *spec.generated]
         self.computed = 0
         self.cached = 0  # of these, copied from a snapshot
@@ -65,6 +68,8 @@ class Sequence:
         self._queued_at = now
         self._started_at = now
         self._first_token_at: float | None = None
+        self._turn_from = 0  # tokens generated when it got its slot
+        self._spared: int | None = None  # prompt tokens that were cached when it first started
         if grammar is not None:
             grammar.accept(spec.generated)
         for index, token in enumerate(spec.generated):
@@ -135,9 +140,30 @@ class Sequence:
         problem = self._grammar.problem or "none of the tokens that it allows can be chosen"
         return f"the answer cannot follow its grammar any further: {problem}"
 
+    @property
+    def turn(self) -> int:
+        """Tokens it has generated since it got its slot."""
+        return self.generated - self._turn_from
+
+    def had_turn(self, tokens: int) -> bool:
+        """Whether it has made so many, and could go on elsewhere: logprobs of a prompt would be
+        told twice."""
+        return self.reusable and self.pending <= 1 and self.turn >= tokens
+
     def start(self, slot: int, now: float) -> None:
+        if self._spared is None:
+            self._started_at = now
         self.slot = slot
-        self._started_at = now
+        self._turn_from = self.generated
+
+    def go_back(self) -> None:
+        """Give the slot back and wait again. What was told stays told; what was computed is found
+        again or computed again, and comes out the same."""
+        if self._spared is None:
+            self._spared = self.cached
+        self.slot = None
+        self.leaving = False
+        self.computed = self.cached = 0
 
     def skip(self, tokens: int) -> None:
         """The slot holds the first ``tokens`` already."""
@@ -211,7 +237,9 @@ class Sequence:
 
     def _finish(self, reason: FinishReason, now: float, error: str = "") -> Finish:
         first = self._first_token_at or now
-        started = self._started_at if self.slot is not None else now
+        begun = self.slot is not None or self._spared is not None
+        started = self._started_at if begun else now
+        cached = self.cached if self._spared is None else self._spared
         return Finish(
             reason=reason,
             prompt_tokens=len(self.spec.prompt),
@@ -220,7 +248,7 @@ class Sequence:
                 queue=started - self._queued_at,
                 prefill=max(0.0, first - started),
                 decode=max(0.0, now - first),
-                cached_tokens=min(self.cached, len(self.spec.prompt)),
+                cached_tokens=min(cached, len(self.spec.prompt)),
             ),
             stop_match=self._detokenizer.stop_match,
             error=error,

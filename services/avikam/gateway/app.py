@@ -40,8 +40,8 @@ from avikam.gateway.api.reply_schemas import REPLIES
 from avikam.gateway.api.responses import ResponsesBody
 from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
+from avikam.gateway.budget.room import NO_ROOM, Room
 from avikam.gateway.console.index import Index
-from avikam.gateway.doors.body_room import NO_ROOM, BodyRoom
 from avikam.gateway.doors.call import Call
 from avikam.gateway.doors.http.browsers import Browsers
 from avikam.gateway.doors.http.dispatch import Dispatch
@@ -148,8 +148,15 @@ class Gateway:
         self.catalog = catalog
         self.answers = _answers(settings, self.redis, clock)
         self.tracing = _tracing(settings)
-        self.room = BodyRoom(settings.body_bytes, self.metrics.shed.labels(NO_ROOM).inc)
-        self.door = Intake(self.handler, self.answers, settings, clock, self.room)
+        self.room = Room(settings.body_bytes, self.metrics.shed.labels(NO_ROOM).inc)
+        self.door = Intake(
+            self.handler,
+            self.answers,
+            settings,
+            clock,
+            self.room,
+            lambda: catalog.longest_context,
+        )
         self.asgi = self._application(clock)
 
     def background(self) -> list[Coroutine[None, None, None]]:

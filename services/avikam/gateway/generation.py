@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from avikam.gateway.budget.room import Hold
 from avikam.gateway.limits.allowance import Allowance
 from avikam.gateway.sequence.journal import Journal
 from avikam.gateway.traces import RequestTrace
@@ -21,6 +22,12 @@ _USUAL_ANSWER = 256
 _CHARACTERS_PER_TOKEN = 4
 
 
+class _Work:
+    """What goes on when its call has ended, and holds what the call held."""
+
+    held = 0
+
+
 @dataclass(slots=True, eq=False)
 class Generation:
     """A validated request, and what the handler found out about it.
@@ -28,8 +35,9 @@ class Generation:
     ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
     client chose it. ``model`` (a model's or an adapter's name), ``fingerprint`` (of the model as it
     is served) and ``journals`` (one per answer, in order) are there once the request is routed.
-    What a ``streamed`` answer has told is not kept longer than continuing it needs. ``trace`` is
-    there when requests are traced.
+    What a ``streamed`` answer has told is not kept longer than continuing it needs. ``size`` is
+    the body's, in bytes; ``hold`` is what the request holds of the room for large ones. ``trace``
+    is there when requests are traced.
     """
 
     id: str
@@ -39,17 +47,41 @@ class Generation:
     tenant: str = ""
     priority: int = 0
     allowance: Allowance | None = None
+    hold: Hold | None = None
+    size: int = 0
     streamed: bool = False
     model: str = ""
     fingerprint: str = ""
     journals: list[Journal] = field(default_factory=list)
     trace: RequestTrace | None = None
 
+    def outlive_call(self) -> Callable[[], None]:
+        """The work goes on without the call that asked for it: its place among those that run at
+        once and its room in memory are taken until what is returned is called."""
+        hold = self.hold
+        leave = self.allowance.outlive_call() if self.allowance is not None else None
+        if hold is not None:
+            hold.move(_Work())
+
+        def end() -> None:
+            if hold is not None:
+                hold.give_back()
+            if leave is not None:
+                leave()
+
+        return end
+
+    def grow(self, size: int) -> None:
+        """Hold ``size`` bytes more. Raises a 503 or a 413."""
+        if self.hold is not None:
+            self.hold.add(size)
+
 
 def sequences(
     generation: Generation, model: str, adapter: str, rng: random.Random
 ) -> Iterator[tuple[Journal, Target]]:
-    """Every prompt ``n`` times. The answers to one prompt have seeds in a row.
+    """Every prompt ``n`` times, each made when its turn has come: thousands would be copies of
+    prompts and sampling that nobody runs yet. The answers to one prompt have seeds in a row.
 
     A seed the client did not give is drawn here, so that any worker continues the same noise;
     53 bits survive clients that keep numbers in doubles.

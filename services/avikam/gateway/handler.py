@@ -3,18 +3,21 @@
 parse, validate            the API's door: http/ and api/, or grpc_service
   └► breaker               503 while the pool recovers
       └► model             404 for a name nobody serves; waits for a first worker
-          └► sequences     every prompt n times, each with its journal
-              └► runner    admit, route, attempt, recover: sequence_runner
-                  └► frames, in the order they come, for the API to encode
+          └► budget        400 for what can never fit, 503 while there is no room for it
+              └► sequences     every prompt n times, each with its journal, made as they run
+                  └► runner    admit, route, attempt, recover: sequence_runner
+                      └► frames, in the order they come, for the API to encode
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from avikam.gateway.beside import beside
+from avikam.gateway.budget.lengths import check_lengths
+from avikam.gateway.budget.price import price, told
 from avikam.gateway.errors import circuit_open, is_of_the_request
 from avikam.gateway.fan_out import merge
 from avikam.gateway.generation import Generation, sequences
@@ -26,9 +29,6 @@ from avikam.gateway.workers.catalog import Catalog
 from avikam.protocol.errors import ApiError
 
 __all__ = ["Handler", "News"]
-
-# What preparing a sequence is compared to, among the bodies that are worth a thread.
-_SEQUENCE_BYTES = 1024
 
 
 class Handler:
@@ -68,7 +68,7 @@ class Handler:
         outcome: bool | None = None
         begun = False
         try:
-            async with aclosing(self._news(await self._route(generation))) as news:
+            async with aclosing(self._news(generation, await self._route(generation))) as news:
                 async for journal, frame in news:
                     if not begun and frame.token_ids:
                         # A stream is a success from its first token on, and only once: counted
@@ -76,6 +76,8 @@ class Handler:
                         begun = True
                         self._breaker.record(ticket, True)
                     yield journal, frame
+                    if journal.finish is not None:
+                        self._close(generation, journal)
             outcome = None if begun else True
         except ApiError as error:
             outcome = False if _is_ours(error, generation) else None
@@ -86,28 +88,42 @@ class Handler:
         finally:
             self._settle(ticket, outcome)
 
-    async def _route(self, generation: Generation) -> list[Run]:
-        """Find the model and split the request into sequences."""
-        named = generation.request.model
-        model, adapter = await self._catalog.resolve(named, generation.deadline)
+    async def _route(self, generation: Generation) -> Iterator[Run]:
+        """Find the model, and see what the request will cost; its sequences are made as they run.
+
+        Raises ApiError.
+        """
+        asked = generation.request
+        model, adapter = await self._catalog.resolve(asked.model, generation.deadline)
         generation.model = adapter or model
         generation.fingerprint = self._catalog.fingerprint(model)
-        size = _SEQUENCE_BYTES * generation.request.n * len(generation.request.prompts)
-        runs = await beside(size, lambda: self._runs(generation, model, adapter))
-        generation.journals = [run.journal for run in runs]
-        return runs
+        context = self._catalog.context(model)
+        await beside(generation.size, lambda: check_lengths(asked, context))
+        generation.grow(price(asked, generation.streamed, context, self._batch_concurrency))
+        return self._runs(generation, model, adapter)
 
-    def _runs(self, generation: Generation, model: str, adapter: str) -> list[Run]:
+    def _runs(self, generation: Generation, model: str, adapter: str) -> Iterator[Run]:
         batch = Batch()
-        return [
-            Run(journal, target, generation.tenant, generation.deadline, batch, generation.trace)
-            for journal, target in sequences(generation, model, adapter, self._rng)
-        ]
+        for journal, target in sequences(generation, model, adapter, self._rng):
+            generation.journals.append(journal)
+            yield Run(
+                journal, target, generation.tenant, generation.deadline, batch, generation.trace
+            )
 
-    def _news(self, runs: list[Run]) -> AsyncGenerator[News, None]:
-        if len(runs) == 1:
-            return self._runner.news(runs[0])
-        return merge(map(self._runner.news, runs), min(len(runs), self._batch_concurrency))
+    def _news(self, generation: Generation, runs: Iterator[Run]) -> AsyncGenerator[News, None]:
+        count = generation.request.n * len(generation.request.prompts)
+        if count == 1:
+            return self._runner.news(next(runs))
+        return merge(map(self._runner.news, runs), min(count, self._batch_concurrency))
+
+    def _close(self, generation: Generation, journal: Journal) -> None:
+        """One of many answers has ended: what nobody needs any more is forgotten, and what is kept
+        until all have ended is paid for. Raises a 503 or a 413."""
+        if generation.request.n == 1 and len(generation.request.prompts) == 1:
+            return
+        journal.close(told=generation.streamed)
+        if not generation.streamed:
+            generation.grow(told(generation.request, len(journal.tokens)))
 
     def _settle(self, ticket: Ticket, outcome: bool | None) -> None:
         if outcome is None:

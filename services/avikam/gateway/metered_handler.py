@@ -54,4 +54,4 @@ def _taken(generation: Generation) -> int:
     """Prompts, each once, and everything generated."""
     journals = generation.journals
     prompts = (j.accepted.prompt_tokens for j in journals if j.choice == 0 and j.accepted)
-    return sum(prompts) + sum(len(journal.tokens) for journal in journals)
+    return sum(prompts) + sum(journal.count for journal in journals)

@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 from prometheus_client import make_wsgi_app, start_http_server
 
+from avikam.common.allocator import give_back_large_blocks
 from avikam.common.head import with_head
 from avikam.common.logging import configure_logging
 from avikam.common.tracing import TracingError
@@ -286,6 +287,7 @@ def run(
     start (busy port, unusable settings).
     """
     configure_logging(settings)
+    give_back_large_blocks()
     try:
         uvloop.run(_serve(GatewayServer(settings, listener, siblings), on_ready))
     except StartError as error:

@@ -115,14 +115,16 @@ class GatewaySettings(Settings):
         default=4096, ge=1, description="Requests in the gateway; more are refused unread."
     )
     body_bytes: int = Field(
-        default=128 * MIB,
+        default=256 * MIB,
         ge=LIMITS.protobuf_body_bytes,
-        description="Memory for large request bodies, of all clients together; more are told to "
-        "come back.",
+        description="Memory for large requests, of all clients together: what their bodies become, "
+        "and what their answers take until they are sent; more are told to come back.",
     )
 
     # Guard
-    max_connections: int = Field(default=2000, ge=1, description="Open HTTP connections.")
+    max_connections: int = Field(
+        default=2000, ge=1, description="Open HTTP connections, and as many of gRPC."
+    )
     max_connections_per_client: int = Field(
         default=2000, ge=1, description="Open HTTP connections of one address."
     )

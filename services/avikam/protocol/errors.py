@@ -69,6 +69,17 @@ def context_overflow(limit: int, prompt: int, completion: int) -> ApiError:
     )
 
 
+def text_overflow(characters: int, most: int, limit: int) -> ApiError:
+    """400: so much text cannot be a prompt of ``limit`` tokens, whatever it says."""
+    return ApiError(
+        400,
+        f"This model's maximum context length is {limit} tokens, and at most {most} characters are "
+        f"read. However, your prompt has {characters}. Please reduce its length.",
+        "context_length_exceeded",
+        "prompt",
+    )
+
+
 def overloaded(message: str, retry_after: float = 1.0) -> ApiError:
     """429: the queue is full; the client may try again."""
     return ApiError(429, message, "overloaded", None, retry_after)

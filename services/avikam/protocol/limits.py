@@ -15,8 +15,13 @@ class Limits:
     protobuf_body_bytes: int = 64 * MIB
     # gRPC frames: the protobuf limit plus room for the envelope.
     grpc_message_bytes: int = 66 * MIB
+    # What a client's gRPC message may have: a larger batch goes over REST, where it is counted as
+    # it comes.
+    grpc_request_bytes: int = 8 * MIB
     # A response above this is protobuf when the client accepts it.
     json_response_bytes: int = MIB
+    # What the logprobs of a whole answer may take in memory.
+    answer_bytes: int = 64 * MIB
     # The whole head of a request: its request line and headers.
     header_bytes: int = 32 * 1024
     header_count: int = 100
@@ -35,6 +40,8 @@ class Limits:
     stop_token_ids: int = 64
     logit_bias: int = 300
     grammar_chars: int = 65_536
+    # No honest text needs more characters than this per token; what has more is refused unread.
+    token_chars: int = 64
     # Text that /tokenize reads, ids that /detokenize reads.
     tokenize_chars: int = MIB
     model_name_chars: int = 128

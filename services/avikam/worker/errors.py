@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from avikam.common.tracing import recorded_trace
+from avikam.protocol.aborted_calls import leaving_nothing
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.rpc_errors import status_code, trailers
 
@@ -94,7 +95,7 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
                 log_failure(error, request)
                 await self._abort(context, ApiError(500, INTERNAL_TEXT, "internal_error"))
 
-        return call
+        return leaving_nothing(call)
 
     async def _abort(self, context: Context, error: ApiError) -> None:
         self._on_refusal(error.code)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from avikam.engine.interface import Engine, EngineModel, SequenceSpec
-from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.errors import invalid, text_overflow
+from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import LANGUAGES, check_prompt
 from avikam.protocol.sampling import SamplingParams
 from avikam.protocol.validation import check_sampling
@@ -19,8 +20,6 @@ from avikam.v1 import generation_pb2, worker_pb2
 
 # A drawn seed survives a client that keeps numbers in doubles.
 _SEED_BITS = 53
-# No honest text needs more characters than this per token; what has more is refused unread.
-_CHARACTERS_PER_TOKEN = 64
 # Longer texts are encoded beside the event loop.
 _ENCODE_INLINE_CHARACTERS = 4096
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{0,128}")
@@ -83,7 +82,7 @@ def check_ids(ids: Iterable[int], vocab_size: int, param: str) -> None:
 async def prompt_ids(prompt: generation_pb2.Prompt, language: str, engine: Engine) -> Sequence[int]:
     """Ids of a prompt in any of its forms, ready for the engine."""
     max_model_len = engine.model.max_model_len
-    characters = checked_form(prompt, language, engine, _CHARACTERS_PER_TOKEN * max_model_len)
+    characters = checked_form(prompt, language, engine, LIMITS.token_chars * max_model_len)
     if characters <= _ENCODE_INLINE_CHARACTERS:
         return encode(prompt, language, engine)
     return await asyncio.to_thread(encode, prompt, language, engine)
@@ -101,18 +100,8 @@ def checked_form(
     check_ids(prompt.tokens.ids, engine.model.vocab_size, "prompt")
     characters = len(prompt.text) + sum(len(turn.content) for turn in prompt.chat.messages)
     if characters > most_characters:
-        raise _too_long(characters, most_characters, engine.model.max_model_len)
+        raise text_overflow(characters, most_characters, engine.model.max_model_len)
     return characters
-
-
-def _too_long(characters: int, most: int, max_model_len: int) -> ApiError:
-    return ApiError(
-        400,
-        f"This model's maximum context length is {max_model_len} tokens, and at most {most} "
-        f"characters are read. However, your prompt has {characters}. Please reduce its length.",
-        "context_length_exceeded",
-        "prompt",
-    )
 
 
 def encode(prompt: generation_pb2.Prompt, language: str, engine: Engine) -> list[int]:

@@ -27,7 +27,7 @@ def prompt_tokens(journals: Sequence[Journal]) -> int:
 
 def completion_tokens(journals: Sequence[Journal]) -> int:
     """Tokens generated for all answers."""
-    return sum(len(journal.tokens) for journal in journals)
+    return sum(journal.count for journal in journals)
 
 
 def cached_tokens(journals: Sequence[Journal]) -> int:

@@ -19,7 +19,6 @@ from avikam.gateway.api.protobuf import (
     ProtobufDialect,
     RoomyDialect,
     accepts_protobuf,
-    parse_message,
     prefers_protobuf,
 )
 from avikam.gateway.doors.call import call_of
@@ -52,8 +51,14 @@ class GenerateRoutes:
 
     async def _generate(self, request: Request, *, stream: bool) -> Response:
         kind, body = await self._door.read(request, protobuf=True)
-        answer = self._protobuf if kind is BodyKind.PROTOBUF else self._json
-        return await self._door.convert(request, lambda: answer(request, body, stream=stream))
+        if kind is BodyKind.JSON:
+            return await self._door.convert(
+                request, lambda: self._json(request, body, stream=stream)
+            )
+        message = await self._door.message(request, inference_pb2.GenerateRequest, body, GENERATE)
+        return await self._door.convert(
+            request, lambda: self._protobuf(request, message, stream=stream)
+        )
 
     def _json(self, request: Request, body: bytes, *, stream: bool) -> Response:
         data = parse_object(body)
@@ -72,8 +77,10 @@ class GenerateRoutes:
         protobuf = ProtobufDialect(request_id)
         return protobuf if prefers_protobuf(request, sent=False) else RoomyDialect(json, protobuf)
 
-    def _protobuf(self, request: Request, body: bytes, *, stream: bool) -> Response:
-        asked = from_message(parse_message(inference_pb2.GenerateRequest, body, GENERATE))
+    def _protobuf(
+        self, request: Request, message: inference_pb2.GenerateRequest, *, stream: bool
+    ) -> Response:
+        asked = from_message(message)
         request_id = call_of(request.scope).id
         dialect: Dialect = GenerateDialect(request_id, details=False)
         if prefers_protobuf(request, sent=True):

@@ -5,7 +5,6 @@ H [status, headers]      B piece      E last piece
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -15,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.doors.http.disconnect import CancelledWithClient
-from avikam.gateway.idempotency.answers import Answers, Twice
+from avikam.gateway.idempotency.answers import Add, Answers, Twice
 
 _REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -31,13 +30,13 @@ class IdempotentReply(Response):
         self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def produce(add: Callable[[bytes], None]) -> bool:
+        async def produce(add: Add) -> bool:
             async def record(message: Message) -> None:
-                add(_packed(message))
+                await add(_packed(message))
 
             return await self._reply.perform(scope, record)
 
-        record, replayed = self._answers.open(self._twice, produce)
+        record, replayed = self._answers.open(self._twice, produce, self._reply.generation)
         async with (
             CancelledWithClient(scope),
             aclosing(self._answers.follow(self._twice, record)) as parts,

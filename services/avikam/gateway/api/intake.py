@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
 from avikam.gateway.api.dialect import Dialect
 from avikam.gateway.api.idempotent import IdempotentReply
 from avikam.gateway.api.json_body import parse_object
+from avikam.gateway.api.protobuf import parse_message
 from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.beside import beside
-from avikam.gateway.doors.body_room import BodyRoom
+from avikam.gateway.budget.room import Hold, Room
+from avikam.gateway.budget.weights import json_weight, message_weight
 from avikam.gateway.doors.call import Call, call_of
+from avikam.gateway.doors.field_count import Inside, check_fields
 from avikam.gateway.doors.http.body import BodyKind, body_kind, read_body
 from avikam.gateway.generation import Generation
 from avikam.gateway.idempotency.answers import Answers, Twice, checked_key, fingerprint
@@ -27,6 +31,7 @@ _SHORTEST_TIMEOUT = 0.1
 _IDEMPOTENCY = b"idempotency-key"
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 class Intake:
@@ -38,10 +43,12 @@ class Intake:
         answers: Answers,
         settings: GatewaySettings,
         clock: Callable[[], float],
-        room: BodyRoom,
+        room: Room,
+        context: Callable[[], int],
     ) -> None:
         self._handler = handler
         self._room = room
+        self._context = context
         self._answers = answers
         self._settings = settings
         self._clock = clock
@@ -62,11 +69,25 @@ class Intake:
         body = await read_body(request, kind, seconds, self._room)
         call = call_of(request.scope)
         call.size = len(body)
+        if kind is BodyKind.JSON:
+            call.held = self._room.grow(call.held, json_weight(body))
         if _IDEMPOTENCY in call.headers:
             accept = call.headers.get(b"accept", b"")
             what = f"{request.scope['path']} {kind.value} ".encode() + accept
             request.state.fingerprint = await beside(len(body), lambda: fingerprint(what, body))
         return kind, body
+
+    async def message(self, request: Request, kind: type[M], body: bytes, inside: Inside) -> M:
+        """The protobuf message of a body; what it becomes is paid for before it is parsed."""
+        call, context = call_of(request.scope), self._context()
+        found = await beside(len(body), lambda: check_fields(body, inside, context=context))
+        weight = message_weight(len(body), found.fields, found.ids)
+        call.held = self._room.grow(call.held, weight)
+        return await beside(len(body), lambda: parse_message(kind, body))
+
+    def hold(self, request: Request) -> Hold:
+        """What the request holds of the room for large ones."""
+        return Hold(self._room, call_of(request.scope))
 
     def reply(
         self, request: Request, asked: GenerationRequest, dialect: Dialect, *, stream: bool
@@ -83,6 +104,8 @@ class Intake:
             tenant=call.tenant,
             priority=call.priority,
             allowance=call.allowance,
+            hold=Hold(self._room, call),
+            size=call.size,
             streamed=stream,
             trace=call.trace,
         )

@@ -14,13 +14,16 @@ from typing import Any, TypeVar, get_args
 
 import jiter
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, FailFast, ValidationError
+from pydantic.fields import FieldInfo
 
 from avikam.protocol.errors import ApiError, invalid
 
 M = TypeVar("M", bound=BaseModel)
 
 _SHOWN = 64
+# Values that are checked for their types: each wrong one becomes a kilobyte of report.
+_MOST_TYPED = 20_000
 # jiter's words for escapes that name half a character.
 _LONE_SURROGATE = "hex escape"
 
@@ -64,11 +67,44 @@ def _not_json(reason: str) -> ApiError:
 
 def validate(model: type[M], data: Mapping[str, Any]) -> M:
     """``data`` as the model; raises its first problem as a 400 with ``param``."""
+    _check_counts(model, data)
     try:
         return model.model_validate(data)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
     raise _problem(dict(problem), _names(_model_at(model, problem["loc"][:-1])))
+
+
+def _check_counts(model: type[BaseModel], data: Mapping[str, Any]) -> None:
+    """400 for more values than any request has, before each of them is looked at."""
+    left = _MOST_TYPED - len(data)
+    if left < 0:
+        raise invalid(f"the body has {len(data)} fields, at most {_MOST_TYPED}", None)
+    for name, value in data.items():
+        if isinstance(value, list | dict) and not _is_free(model.model_fields.get(name)):
+            left = _count(value, left)
+        if left < 0:
+            shown = name[:_SHOWN]
+            raise invalid(f"{shown} has too many entries; send fewer", shown)
+
+
+def _is_free(field: FieldInfo | None) -> bool:
+    """Whether a field's values are not looked at, or only up to the first wrong one."""
+    if field is None:
+        return False
+    return field.annotation is Any or any(isinstance(rule, FailFast) for rule in field.metadata)
+
+
+def _count(value: Any, left: int) -> int:
+    """What is left of a bound after all that is in ``value``; below 0 when it has more."""
+    waiting = [value]
+    while waiting and left >= 0:
+        inner = waiting.pop()
+        left -= len(inner)
+        if left >= 0:
+            values = inner.values() if isinstance(inner, dict) else inner
+            waiting += [item for item in values if isinstance(item, list | dict)]
+    return left
 
 
 def json_text(value: object, param: str) -> str:

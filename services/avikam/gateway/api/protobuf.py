@@ -14,7 +14,6 @@ from starlette.requests import Request
 
 from avikam.gateway.api.dialect import Dialect, Whole
 from avikam.gateway.doors.call import call_of
-from avikam.gateway.doors.field_count import Inside, check_fields
 from avikam.gateway.doors.http.body import PROTOBUF
 from avikam.gateway.doors.protobuf_answers import MessageWriter
 from avikam.gateway.doors.wide_numbers import check_numbers
@@ -28,10 +27,9 @@ M = TypeVar("M", bound=Message)
 _PROTOBUF = PROTOBUF.encode()
 
 
-def parse_message(kind: type[M], body: bytes, inside: Inside) -> M:
-    """The message in ``body``; 400 for bytes that are none, for fields without number, and for
+def parse_message(kind: type[M], body: bytes) -> M:
+    """The message in ``body``, whose fields were counted; 400 for bytes that are none, and for
     numbers that are too big for their fields."""
-    check_fields(body, inside)
     try:
         message = kind.FromString(body)
     except DecodeError:

@@ -46,7 +46,7 @@ class GenerationReply(Response):
         # Not Response's own __init__: there is no body and no header to prepare yet.
         self.background = None
         self._handler = handler
-        self._generation = generation
+        self.generation = generation
         self._dialect = dialect
         self._clock = clock
         self._stream = stream
@@ -65,7 +65,7 @@ class GenerationReply(Response):
         return True
 
     async def _send_whole(self, send: Send) -> None:
-        generation, dialect = self._generation, self._dialect
+        generation, dialect = self.generation, self._dialect
         journals = await self._handler.collect(generation)
         elapsed = self._elapsed()
 
@@ -83,7 +83,7 @@ class GenerationReply(Response):
         await send({"type": "http.response.body", "body": whole.body})
 
     async def _send_stream(self, send: Send) -> bool:
-        async with aclosing(self._handler.frames(self._generation)) as news:
+        async with aclosing(self._handler.frames(self.generation)) as news:
             first = await self._first_token(news)
             headers = [
                 (b"content-type", self._dialect.stream_type.encode()),
@@ -108,7 +108,7 @@ class GenerationReply(Response):
     ) -> tuple[bytes, bool]:
         """Send what comes; returns how the stream ends, and whether the answer is complete. The
         last words leave with the end."""
-        dialect, generation = self._dialect, self._generation
+        dialect, generation = self._dialect, self.generation
         held = dialect.opening(generation) + dialect.piece(generation, first)
         try:
             async with Pinger(send, dialect.idle(), _IDLE_SECONDS) as pinger:
@@ -133,8 +133,8 @@ class GenerationReply(Response):
 
     def _failure(self, error: ApiError) -> bytes:
         """The last words of a stream that broke; its status does not tell, so its trace must."""
-        if self._generation.trace is not None:
-            self._generation.trace.fail(error)
+        if self.generation.trace is not None:
+            self.generation.trace.fail(error)
         return self._dialect.failure(error)
 
     def _elapsed(self) -> float:

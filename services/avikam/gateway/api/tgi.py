@@ -235,7 +235,7 @@ def _bare(token: pb.TokenLogprob) -> dict[str, Any]:
 def _summary(journal: Journal) -> dict[str, Any]:
     return {
         "finish_reason": _finish_reason(journal),
-        "generated_tokens": len(journal.tokens),
+        "generated_tokens": journal.count,
         "seed": journal.request.sampling.seed,
     }
 

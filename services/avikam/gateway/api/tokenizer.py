@@ -5,9 +5,9 @@ With these three, lm-eval needs no tokenizer of its own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import FailFast, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -16,7 +16,7 @@ from avikam.gateway.api.fields import StrictBody, token_id
 from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import parse_object, validate
 from avikam.gateway.api.offsets import spans
-from avikam.gateway.api.protobuf import parse_message
+from avikam.gateway.budget.price import tokenized
 from avikam.gateway.doors.field_count import TOKENIZE
 from avikam.gateway.doors.http.body import PROTOBUF, BodyKind
 from avikam.gateway.workers.pool import Pool
@@ -62,7 +62,7 @@ class TokenizeBody(StrictBody):
 class DetokenizeBody(StrictBody):
     """The ids to write out."""
 
-    tokens: list[int]
+    tokens: Annotated[list[int], FailFast()]
     model: str | None = None
 
 
@@ -116,15 +116,16 @@ class TokenizerRoutes:
             reply = worker_pb2.TokenizeResponse()
         else:
             framed, model = body.framed(body.form()), body.model or ""
+            self._door.hold(request).add(tokenized(len(data)))
             reply = await self._tokenizing.tokenize(prompt, framed, model)
         shown = _tgi_tokens if body.inputs is not None else _tokens
         return await self._door.convert(request, lambda: JSONResponse(shown(body, reply)))
 
     async def _tokenize_message(self, request: Request, body: bytes) -> Response:
-        def understood() -> inference_pb2.TextTokenizeRequest:
-            return parse_message(inference_pb2.TextTokenizeRequest, body, TOKENIZE)
-
-        answer = await self._tokenizing.answer(await self._door.convert(request, understood))
+        kind = inference_pb2.TextTokenizeRequest
+        message = await self._door.message(request, kind, body, TOKENIZE)
+        self._door.hold(request).add(tokenized(len(body)))
+        answer = await self._tokenizing.answer(message)
         return Response(answer.SerializeToString(), media_type=PROTOBUF)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from avikam.gateway.budget.room import Hold
 from avikam.gateway.limits.allowance import Allowance
 from avikam.gateway.traces import RequestTrace
 
@@ -33,6 +34,7 @@ class Call:
     allowance: Allowance | None = None
     size: int = 0
     held: int = 0
+    hold: Hold | None = None
     shed: bool = False
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     cors: Sequence[tuple[bytes, bytes]] = ()

@@ -1,19 +1,23 @@
-"""Counts the fields of a large message while it is still bytes.
+"""Counts the fields and token ids of a large message while it is still bytes.
 
-Two bytes of an empty message become some fifty in memory, so the largest body could fill more than
-a gigabyte before anything of it was checked. Bytes that are no message are the parser's to refuse.
+Two bytes of an empty message become some fifty in memory, and one byte of a token id four, so the
+largest body could fill more than a gigabyte before anything of it was checked. Bytes that are no
+message are the parser's to refuse.
 
 Wire format: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from avikam.protocol.errors import invalid
+from avikam.protocol.errors import context_overflow, invalid
 
-# Fields that hold messages or many small things, by number, and the same of what is in them.
+# Fields that hold messages or many small things, by number, and the same of what is in them. The
+# ids of a prompt are one field of many numbers.
+IDS: Inside = {-1: {}}
 Inside: TypeAlias = "Mapping[int, Inside]"
 
 # What small bodies become is small, whatever they hold.
@@ -24,9 +28,11 @@ MOST_FIELDS = 2**19
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST_VARINT = 10
+# A number's last byte is below 128, and no other is.
+_NOT_LAST = bytes(range(128, 256))
 
 # Numbers of generation.proto and inference.proto.
-_PROMPT: Inside = {3: {}}  # chat, whose messages count
+_PROMPT: Inside = {2: {1: IDS}, 3: {}}  # token ids; chat, whose messages count
 GENERATE: Inside = {2: _PROMPT, 3: {}}  # prompts; sampling with its lists
 TOKENIZE: Inside = {1: _PROMPT}
 
@@ -35,39 +41,76 @@ class _DamagedError(Exception):
     """The bytes are no message."""
 
 
-def check_fields(body: bytes, inside: Inside, most: int = MOST_FIELDS) -> None:
-    """Raise a 400 for a body of more than ``most`` fields, those ``inside`` included."""
+class _TooManyError(Exception):
+    """There are more fields than are counted."""
+
+
+@dataclass(slots=True)
+class Census:
+    """What is in a message: fields, token ids, and the ids of the longest prompt."""
+
+    fields: int = 0
+    ids: int = 0
+    longest: int = 0
+
+
+def check_fields(body: bytes, inside: Inside, most: int = MOST_FIELDS, context: int = 0) -> Census:
+    """Count. Raise a 400 for a body of more than ``most`` fields, those ``inside`` included, or
+    with a prompt that ``context`` tokens (0: unknown) cannot hold."""
+    census = Census()
     if len(body) <= _SMALL_BYTES:
-        return
+        return census
     try:
-        count = sum(1 for _ in _fields(body, inside, 0, len(body), most))
+        _Counter(body, census, most).message(inside, 0, len(body), at_top=True)
     except _DamagedError:
-        return
-    if count > most:
-        raise invalid(f"the message has more than {most} fields; send fewer prompts", "prompt")
+        return census
+    except _TooManyError:
+        raise invalid(
+            f"the message has more than {most} fields; send fewer prompts", "prompt"
+        ) from None
+    if context and census.longest >= context:
+        raise context_overflow(context, census.longest, 1)
+    return census
 
 
-def _fields(body: bytes, inside: Inside, start: int, end: int, most: int) -> Iterator[None]:
-    """One for every field between two places and inside them, until there are too many."""
-    at = start
-    while at < end and most >= 0:
-        yield
-        most -= 1
-        tag, at = _varint(body, at)
-        kind, number = tag & 7, tag >> 3
-        if kind == _BYTES:
-            length, at = _varint(body, at)
-            if at + length > end:
-                raise _DamagedError
-            if number in inside:
-                for _ in _fields(body, inside[number], at, at + length, most):
-                    yield
-                    most -= 1
-            at += length
-        elif kind == _VARINT:
-            _, at = _varint(body, at)
+class _Counter:
+    """Walks through the bytes of one message."""
+
+    def __init__(self, body: bytes, census: Census, most: int) -> None:
+        self._body = body
+        self._census = census
+        self._most = most
+
+    def message(self, inside: Inside, at: int, end: int, *, at_top: bool = False) -> None:
+        """Count what is between two places."""
+        body, census = self._body, self._census
+        while at < end:
+            census.fields += 1
+            if census.fields > self._most:
+                raise _TooManyError
+            tag, at = _varint(body, at)
+            kind, number = tag & 7, tag >> 3
+            if kind == _BYTES:
+                length, at = _varint(body, at)
+                if at + length > end:
+                    raise _DamagedError
+                before = census.ids
+                if number in inside:
+                    self._inside(inside[number], at, at + length)
+                if at_top:
+                    census.longest = max(census.longest, census.ids - before)
+                at += length
+            elif kind == _VARINT:
+                _, at = _varint(body, at)
+                census.ids += inside.get(number) is IDS
+            else:
+                at += _FIXED_SIZES.get(kind, 0)
+
+    def _inside(self, inside: Inside, at: int, end: int) -> None:
+        if inside is IDS:
+            self._census.ids += len(self._body[at:end].translate(None, _NOT_LAST))
         else:
-            at += _FIXED_SIZES.get(kind, 0)
+            self.message(inside, at, end)
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:

@@ -98,7 +98,7 @@ def _usage(journals: Sequence[Journal]) -> pb.Usage:
     firsts = (journal for journal in journals if journal.choice == 0)
     return pb.Usage(
         prompt_tokens=sum(j.accepted.prompt_tokens for j in firsts if j.accepted is not None),
-        completion_tokens=sum(len(journal.tokens) for journal in journals),
+        completion_tokens=sum(journal.count for journal in journals),
     )
 
 

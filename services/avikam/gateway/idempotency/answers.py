@@ -6,7 +6,8 @@ same key, another request                409
 answer that failed                       forgotten: the next one tries again
 
 An answer goes on without its client for some seconds, since a client that lost its connection will
-come back; one that nobody has followed for longer ends.
+come back; one that nobody has followed for longer ends. As long as it goes on it counts as the
+request that it was: its place among those that run at once, its room in memory.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 from avikam.gateway.idempotency.record import Record
 from avikam.gateway.idempotency.shelf import LEASE_SECONDS, Found, Shelf
 from avikam.protocol.errors import ApiError, invalid
 
+# Takes the next part of an answer, and waits while nobody reads what there is.
+Add = Callable[[bytes], Awaitable[None]]
 # Writes the parts of an answer; returns whether it is complete.
-Produce = Callable[[Callable[[bytes], None]], Awaitable[bool]]
+Produce = Callable[[Add], Awaitable[bool]]
 
 _ABANDONED_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
@@ -63,6 +67,16 @@ def checked_key(key: str) -> str:
     return key
 
 
+class Work(Protocol):
+    """What makes an answer, and costs something as long as it does: it outlives its call."""
+
+    def outlive_call(self) -> Callable[[], None]:
+        """Hold what it costs until the returned function is called."""
+
+    def grow(self, size: int) -> None:
+        """Pay for ``size`` bytes more. Raises ApiError."""
+
+
 class Answers:
     """Bounded in time, and what is complete in bytes; the oldest leaves first."""
 
@@ -82,13 +96,14 @@ class Answers:
     def __len__(self) -> int:
         return len(self._records)
 
-    def open(self, twice: Twice, produce: Produce) -> tuple[Record, bool]:
-        """The answer, begun now or already there; the flag says which."""
+    def open(self, twice: Twice, produce: Produce, work: Work) -> tuple[Record, bool]:
+        """The answer, begun now or already there; the flag says which. ``work`` pays for it."""
         self._expire()
         record = self._records.get(twice.name)
         if record is None:
             record = self._records[twice.name] = Record(twice.fingerprint)
-            self._start(twice.name, record, self._work(twice.name, record, produce))
+            making = self._work(twice.name, record, produce, work)
+            self._start(twice.name, record, making, work.outlive_call())
             return record, False
         _check(record.fingerprint, twice.fingerprint)
         return record, True
@@ -115,12 +130,19 @@ class Answers:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, name: str, record: Record, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name=name)
+    def _start(
+        self,
+        name: str,
+        record: Record,
+        making: Coroutine[None, None, None],
+        give_back: Callable[[], None],
+    ) -> None:
+        task = asyncio.create_task(making, name=name)
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            give_back()
             if task.cancelled():
                 record.end(ApiError(499, "Nobody waited for the answer.", "abandoned"))
             if not record.complete and self._records.get(name) is record:
@@ -128,10 +150,15 @@ class Answers:
 
         task.add_done_callback(ended)
 
-    async def _work(self, name: str, record: Record, produce: Produce) -> None:
+    async def _work(self, name: str, record: Record, produce: Produce, work: Work) -> None:
+        async def add(part: bytes) -> None:
+            await record.wait_for_readers()
+            work.grow(len(part))
+            record.add(part)
+
         try:
             if not await self._copied(name, record):
-                await self._produced(name, record, produce)
+                await self._produced(name, record, produce, add)
         except Exception as error:
             record.end(error)
 
@@ -153,11 +180,11 @@ class Answers:
         record.end()
         self._keep(name, record)
 
-    async def _produced(self, name: str, record: Record, produce: Produce) -> None:
+    async def _produced(self, name: str, record: Record, produce: Produce, add: Add) -> None:
         complete = False
         try:
             async with self._leased(name):
-                complete = await produce(record.add)
+                complete = await produce(add)
         finally:
             if self._shelf is not None and not complete:
                 await self._shelf.drop(name)

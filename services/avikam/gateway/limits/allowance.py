@@ -40,7 +40,16 @@ class Limits:
 class Allowance:
     """One call's dealings with its limits. Over them it is refused with 429."""
 
-    __slots__ = ("_clock", "_counters", "_debited", "_limits", "_places", "_seen", "_settle_until")
+    __slots__ = (
+        "_clock",
+        "_counters",
+        "_debited",
+        "_limits",
+        "_places",
+        "_seen",
+        "_settle_until",
+        "_users",
+    )
 
     def __init__(
         self, limits: Limits, counters: Counters, places: Places, clock: Callable[[], float]
@@ -52,6 +61,8 @@ class Allowance:
         self._seen: dict[str, tuple[int, Count]] = {}
         self._debited = 0
         self._settle_until = 0.0
+        # Who needs the place: the call, and what goes on when the call has ended.
+        self._users = 1
 
     @asynccontextmanager
     async def entered(self) -> AsyncIterator[None]:
@@ -63,8 +74,18 @@ class Allowance:
             await self._take("requests", self._limits.requests, 1)
             yield
         finally:
-            if limit is not None:
-                self._places.give_back(limit.account)
+            self._leave()
+
+    def outlive_call(self) -> Callable[[], None]:
+        """Keep the place until what is returned is called, though the call may end before."""
+        self._users += 1
+        return self._leave
+
+    def _leave(self) -> None:
+        self._users -= 1
+        limit = self._limits.concurrency
+        if limit is not None and not self._users:
+            self._places.give_back(limit.account)
 
     async def debit(self, tokens: int) -> None:
         """Count the tokens that a request will probably take."""

@@ -25,6 +25,7 @@ class Journal:
     """
 
     __slots__ = (
+        "_forgotten",
         "_keep_logprobs",
         "accepted",
         "attempt",
@@ -62,6 +63,7 @@ class Journal:
         self.text: list[str] = []
         self.logprobs: list[pb.TokenLogprobs] = []
         self._keep_logprobs = keep_logprobs
+        self._forgotten = 0
         self.finish: worker_pb2.Finish | None = None
         self.started_at = 0.0
         self.first_token_at = 0.0
@@ -70,6 +72,29 @@ class Journal:
     def whole_text(self) -> str:
         """Everything the client was given."""
         return "".join(self.text)
+
+    @property
+    def count(self) -> int:
+        """How many tokens were generated."""
+        return self._forgotten + len(self.tokens)
+
+    def close(self, *, told: bool) -> None:
+        """Keep of an answer that has ended what is said of it later: text, usage and timings; only
+        the last two of one that was ``told`` as it came. A frame's parts would keep the whole
+        message alive that it came in."""
+        seed = self.request.sampling.seed
+        self.request = worker_pb2.SequenceRequest(sampling=pb.SamplingParams(seed=seed))
+        if self.accepted is not None:
+            prompt_tokens = self.accepted.prompt_tokens
+            self.accepted = worker_pb2.Accepted(seed=seed, prompt_tokens=prompt_tokens)
+        if self.finish is not None:
+            ended, self.finish = self.finish, worker_pb2.Finish()
+            self.finish.CopyFrom(ended)
+            if told:
+                self.finish.ClearField("prompt_logprobs")
+        if told:
+            self._forgotten, self.tokens = len(self.tokens), []
+        self.text = [] if told else [self.whole_text]
 
     def next_request(self) -> worker_pb2.SequenceRequest:
         """The request for the next attempt: what was generated goes along, with its seed."""

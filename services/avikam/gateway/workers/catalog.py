@@ -59,6 +59,16 @@ class Catalog:
         prints = (worker.fingerprint for worker in self._pool.ready if worker.model == model)
         return next(prints, "")
 
+    def context(self, model: str) -> int:
+        """Tokens that a model's prompt and answer may have together; 0 when no worker has it."""
+        info = self._pool.models.get(model)
+        return info.max_model_len if info is not None else 0
+
+    @property
+    def longest_context(self) -> int:
+        """The same of the model that takes most."""
+        return max((info.max_model_len for info in self._pool.models.values()), default=0)
+
     async def _first_worker(self, deadline: float) -> None:
         patience = min(deadline, self._clock() + self._first_worker_seconds)
         while not self._pool.ready:

@@ -1,6 +1,6 @@
 """The door of the gateway's RPCs: what :mod:`avikam.gateway.doors.http` is to REST.
 
-key ─► receive ─► decode ─► method ─► status and avikam-* trailers, metrics, access log
+key ─► receive ─► weigh ─► decode ─► method ─► status and avikam-* trailers, metrics, access log
 
 Keys come as metadata, ``authorization: Bearer KEY`` or ``x-api-key``, and are checked before the
 request is received; :mod:`.methods` says what a key needs. Nothing of a request reaches a log.
@@ -22,10 +22,12 @@ from grpc import aio
 
 from avikam.gateway.access.gatekeeper import Gatekeeper
 from avikam.gateway.beside import beside
-from avikam.gateway.doors.body_room import BodyRoom
+from avikam.gateway.budget.room import NO_ROOM, Hold, Room
+from avikam.gateway.budget.weights import message_weight
 from avikam.gateway.doors.call import Call, by_name, request_id
 from avikam.gateway.doors.field_count import Inside, check_fields
 from avikam.gateway.doors.grpc.methods import METHODS, UNDECLARED, Method
+from avikam.gateway.doors.grpc.receiving import Receiving
 from avikam.gateway.doors.http.body import too_slow
 from avikam.gateway.doors.http.edge import CLIENT_GONE
 from avikam.gateway.doors.internal_error import internal_error
@@ -34,7 +36,8 @@ from avikam.gateway.log_fields import log_fields
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.traces import Traces
-from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.aborted_calls import leaving_nothing
+from avikam.protocol.errors import ApiError, invalid, unavailable
 from avikam.protocol.rpc_errors import status_code, trailers
 
 _log = logging.getLogger(__name__)
@@ -46,6 +49,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _INFERENCE = "/avikam.v1."
 # A status travels in HTTP/2 headers, which have a bound.
 _DETAILS_CHARS = 2000
+# Calls whose message is received at the same time.
+_RECEIVED_AT_ONCE = 32
 _OK = 200
 
 # The call that the current task serves, for the service's methods.
@@ -60,12 +65,15 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         gatekeeper: Gatekeeper,
         metrics: GatewayMetrics,
         clock: Callable[[], float],
-        room: BodyRoom,
+        room: Room,
         settings: GatewaySettings,
+        context: Callable[[], int],
         tracing: Traces | None = None,
     ) -> None:
         self._room = room
-        self._seconds = settings.request_timeout_seconds
+        self._context = context
+        self._receiving = Receiving(_RECEIVED_AT_ONCE)
+        self._seconds = settings.body_timeout_seconds
         self._gatekeeper = gatekeeper
         self._metrics = metrics
         self._clock = clock
@@ -110,20 +118,40 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
 
         async def call(_: AsyncIterator[bytes], context: Context) -> Any:
             async with self._served(context, method):
-                data = await self._received(context)
-                with self._room.held(len(data)):
-                    request = await beside(len(data), lambda: _decoded(decode, data, inside))
+                call = current_call.get()
+                call.hold = Hold(self._room, call)
+                try:
+                    request = await self._request(context, call, decode, inside)
                     return await behaviour(request, context)
+                finally:
+                    self._room.give_back(call.held)
 
-        return call
+        return leaving_nothing(call)
 
-    async def _received(self, context: Context) -> bytes:
-        """The one message of a call; 408 when it does not come."""
+    async def _request(
+        self, context: Context, call: Call, decode: Any, inside: Inside | None
+    ) -> Any:
+        """The one message of a call; what it becomes is paid for before it is decoded."""
+        data = await self._received(context, call.tenant)
+        call.size = size = len(data)
+        call.held = self._room.grow(0, size)
+        most = self._context()
+        found = await beside(size, lambda: check_fields(data, inside or {}, context=most))
+        weight = message_weight(size, found.fields, found.ids)
+        call.held = self._room.grow(call.held, weight)
+        return await beside(size, lambda: _decoded(decode, data, numbers=inside is not None))
+
+    async def _received(self, context: Context, tenant: str) -> bytes:
+        """The bytes of a message; 408 when it does not come, 503 when its turn does not."""
+        begun = False
         try:
-            async with asyncio.timeout(self._seconds):
-                data: object = await context.read()
+            async with asyncio.timeout(self._seconds) as timer:
+                async with self._receiving.place(tenant):
+                    begun = True
+                    timer.reschedule(asyncio.get_running_loop().time() + self._seconds)
+                    data: object = await context.read()
         except TimeoutError:
-            raise too_slow() from None
+            raise too_slow() if begun else _none_received() from None
         if not isinstance(data, bytes):
             raise invalid("The call has no request; send one.", None, "invalid_protobuf")
         return data
@@ -216,9 +244,12 @@ def _declared(method: str) -> Method:
     return METHODS.get(method, UNDECLARED)
 
 
-def _decoded(decode: Any, data: bytes, inside: Inside | None) -> Any:
-    """The request; with ``inside``, its own numbers are looked at too."""
-    check_fields(data, inside or {})
+def _none_received() -> ApiError:
+    return unavailable("Other calls of yours send their messages; call again later.", NO_ROOM)
+
+
+def _decoded(decode: Any, data: bytes, *, numbers: bool) -> Any:
+    """The request, whose fields were counted; its own numbers are looked at if wanted."""
     try:
         request = decode(data)
     except DecodeError:
@@ -227,7 +258,7 @@ def _decoded(decode: Any, data: bytes, inside: Inside | None) -> Any:
             None,
             "invalid_protobuf",
         ) from None
-    if inside is not None:
+    if numbers:
         check_numbers(request, data)
     return request
 

@@ -24,7 +24,12 @@ _PAUSE_SECONDS = 0.05
 _FOREVER = 24 * 3600.0
 
 _OPTIONS = (
-    ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
+    ("grpc.max_receive_message_length", LIMITS.grpc_request_bytes),
+    # Messages come as they are, as bodies do over HTTP: a compressed one would be a thousand times
+    # its size before anybody could count it. UNIMPLEMENTED says so, and what is understood.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    # A connection that says nothing is not one.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_send_message_length", LIMITS.grpc_message_bytes),
     ("grpc.max_metadata_size", LIMITS.header_bytes),
     # A client that is gone without a word is noticed, so that its sequences end.
@@ -51,12 +56,17 @@ class GrpcServer:
             time.monotonic,
             gateway.room,
             settings,
+            lambda: gateway.catalog.longest_context,
             gateway.tracing,
         )
         self._gateway = gateway
         self._server = aio.server(
             interceptors=[self._door],
-            options=(*_OPTIONS, ("grpc.so_reuseport", int(shared))),
+            options=(
+                *_OPTIONS,
+                ("grpc.so_reuseport", int(shared)),
+                ("grpc.max_allowed_incoming_connections", settings.max_connections),
+            ),
             maximum_concurrent_rpcs=settings.max_requests,
         )
         self._health = health_aio.HealthServicer()

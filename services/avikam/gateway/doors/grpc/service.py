@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from avikam.gateway.app import Gateway
 from avikam.gateway.beside import beside
+from avikam.gateway.budget.price import tokenized
 from avikam.gateway.doors.grpc.interceptor import Context, current_call
 from avikam.gateway.doors.protobuf_answers import MessageWriter, listing
 from avikam.gateway.generation import Generation
-from avikam.gateway.idempotency.answers import Produce, Twice, checked_key, fingerprint
+from avikam.gateway.idempotency.answers import Add, Produce, Twice, checked_key, fingerprint
 from avikam.protocol.requests import from_message
 from avikam.v1 import inference_pb2, inference_pb2_grpc
 
@@ -34,16 +35,16 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         generation = await self._generation(request, context)
         handler = self._gateway.handler
 
-        async def produce(add: Callable[[bytes], None]) -> bool:
+        async def produce(add: Add) -> bool:
             await handler.collect(generation)
-            add(MessageWriter(generation.id).whole(generation).SerializeToString())
+            await add(MessageWriter(generation.id).whole(generation).SerializeToString())
             return True
 
         twice = await _twice("Generate", request, context)
         if twice is None:
             await handler.collect(generation)
             return MessageWriter(generation.id).whole(generation)
-        async with aclosing(self._recorded(twice, produce)) as parts:
+        async with aclosing(self._recorded(twice, produce, generation)) as parts:
             return inference_pb2.GenerateResponse.FromString(await anext(parts))
 
     async def GenerateStream(  # type: ignore[override]  # noqa: N802
@@ -58,18 +59,21 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                     await context.write(message)
             return
 
-        async def produce(add: Callable[[bytes], None]) -> bool:
+        async def produce(add: Add) -> bool:
             async for message in self._messages(generation):
-                add(message.SerializeToString())
+                await add(message.SerializeToString())
             return True
 
-        async with aclosing(self._recorded(twice, produce)) as parts:
+        async with aclosing(self._recorded(twice, produce, generation)) as parts:
             async for part in parts:
                 await context.write(inference_pb2.GenerateStreamResponse.FromString(part))
 
     async def Tokenize(  # noqa: N802
         self, request: inference_pb2.TextTokenizeRequest, context: Context
     ) -> inference_pb2.TextTokenizeResponse:
+        call = current_call.get()
+        if call.hold is not None:
+            call.hold.add(tokenized(call.size))
         return await self._gateway.tokenizing.answer(request)
 
     async def ListModels(  # noqa: N802
@@ -89,9 +93,11 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                     yield piece
         yield writer.closing(generation)
 
-    def _recorded(self, twice: Twice, produce: Produce) -> AsyncGenerator[bytes, None]:
+    def _recorded(
+        self, twice: Twice, produce: Produce, generation: Generation
+    ) -> AsyncGenerator[bytes, None]:
         answers = self._gateway.answers
-        record, _ = answers.open(twice, produce)
+        record, _ = answers.open(twice, produce, generation)
         return answers.follow(twice, record)
 
     async def _generation(
@@ -110,6 +116,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             tenant=call.tenant,
             priority=call.priority,
             allowance=call.allowance,
+            hold=call.hold,
+            size=call.size,
             trace=call.trace,
         )
 

@@ -13,7 +13,7 @@ from enum import Enum
 
 from starlette.requests import Request
 
-from avikam.gateway.doors.body_room import BodyRoom
+from avikam.gateway.budget.room import Room
 from avikam.gateway.doors.call import call_of
 from avikam.gateway.doors.http.disconnect import ClientGoneError
 from avikam.gateway.doors.http.presence import has_arrived
@@ -59,7 +59,7 @@ def body_kind(request: Request, *, protobuf: bool) -> BodyKind:
     )
 
 
-async def read_body(request: Request, kind: BodyKind, seconds: float, room: BodyRoom) -> bytes:
+async def read_body(request: Request, kind: BodyKind, seconds: float, room: Room) -> bytes:
     """The whole body; 413 as soon as it is known to be too big, 408 when it does not come, 503
     when there is no room for it.
 
@@ -81,6 +81,10 @@ async def read_body(request: Request, kind: BodyKind, seconds: float, room: Body
             room.check(0, int(declared))
         return await _read(request, seconds, take)
     except ApiError as error:
+        # What came of it is let go before the rest is waited for: the error's frames hold it.
+        error.__traceback__ = None
+        room.give_back(call.held)
+        call.held = 0
         if error.status in (413, 503) and not call.headers.get(b"expect"):
             await _discard(request)
         raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from avikam.gateway.doors.body_room import BodyRoom
+from avikam.gateway.budget.room import Room
 from avikam.gateway.doors.call import call_of
 from avikam.gateway.doors.http.presence import is_crowded
 from avikam.gateway.doors.http.router import match_of
@@ -19,7 +19,7 @@ class Guard:
     """ASGI middleware; probes are served even when everything is full."""
 
     def __init__(
-        self, app: ASGIApp, metrics: GatewayMetrics, max_requests: int, room: BodyRoom
+        self, app: ASGIApp, metrics: GatewayMetrics, max_requests: int, room: Room
     ) -> None:
         self._app = app
         self._metrics = metrics

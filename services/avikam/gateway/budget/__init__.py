@@ -1,0 +1,1 @@
+"""What one request may cost: looked at, and paid for, before it is built."""
