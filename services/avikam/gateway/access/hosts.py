@@ -52,11 +52,6 @@ def is_loopback(name: str) -> bool:
 
 
 def _is_local(name: str) -> bool:
-    # An address is no name: one of IPv6 has no dot either.
-    return ":" not in name and (("." not in name and not name.isdigit()) or name.endswith(_LOCAL))
-
-
-def _is_local(name: str) -> bool:
     """A name of one word, or of a part that is reserved for local use."""
     one_word = "." not in name and ":" not in name and not name.isdigit()
     return one_word or name.endswith(_LOCAL)
