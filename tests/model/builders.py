@@ -38,7 +38,20 @@ def random_weights(config: ModelConfig, seed: int = 1, spread: float = 4.0) -> d
     weights = {name: w.detach() for name, w in model.state_dict().items()}
     if config.tie_embeddings:
         del weights["head.weight"]
-    return {name: w * spread if w.dim() == 2 else w for name, w in weights.items()}
+    generator = torch.Generator().manual_seed(seed)
+    return {name: _spread(name, w, spread, generator) for name, w in weights.items()}
+
+
+def _spread(name: str, weight: Tensor, spread: float, generator: torch.Generator) -> Tensor:
+    """Wider matrices; biases and the norms of other families are random too, for zeros and ones
+    would hide that one is left out."""
+    if weight.dim() == 2:
+        return weight * spread
+    noise = torch.rand(weight.shape, generator=generator)
+    if name.endswith(".bias"):
+        return noise - 0.5
+    plain = ("attention_norm.weight", "ffn_norm.weight")
+    return weight if name == "norm.weight" or name.endswith(plain) else noise + 0.5
 
 
 def random_tokens(config: ModelConfig, length: int, seed: int = 0) -> list[int]:

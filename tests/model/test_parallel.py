@@ -30,6 +30,9 @@ SHAPES = {
     "gqa, full layer": small_config(**WIDE, num_layers=2, layer_types=("hybrid", "full")),
     "swiglu": small_config(feed_forward="swiglu", tie_embeddings=False),
     "experts": small_config(num_experts=4, active_experts=2),
+    "biases and norms": small_config(
+        qkv_bias=True, output_bias=True, qk_norm=True, post_norms=True, feed_forward="geglu"
+    ),
 }
 
 

@@ -156,6 +156,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             block + "attention.o_proj.weight": (h, config.mixed_size),
             block + "ffn_norm.weight": (h,),
         }
+        shapes |= {block + name: shape for name, shape in _vector_shapes(config).items()}
         shapes |= {block + "ffn." + name: shape for name, shape in _ffn_shapes(config).items()}
     shapes["norm.weight"] = (h,)
     if not config.tie_embeddings:
@@ -163,10 +164,24 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _vector_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Biases and further norms that some families have, in one layer."""
+    h, shapes = config.hidden_size, {}
+    if config.qkv_bias:
+        shapes["attention.qkv_proj.bias"] = (config.qkv_rows,)
+    if config.output_bias:
+        shapes["attention.o_proj.bias"] = (h,)
+    if config.qk_norm:
+        shapes |= {f"attention.{side}_norm.weight": (config.head_dim,) for side in "qk"}
+    if config.post_norms:
+        shapes |= {"attention_post_norm.weight": (h,), "ffn_post_norm.weight": (h,)}
+    return shapes
+
+
 def _ffn_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The same for the FFN of one layer."""
     h, inner = config.hidden_size, config.intermediate_size
-    up_rows = inner * (2 if config.feed_forward == "swiglu" else 1)
+    up_rows = inner * (2 if config.gated else 1)
     one: dict[str, tuple[int, ...]] = {
         "up_proj.weight": (up_rows, h),
         "down_proj.weight": (h, inner),

@@ -1,14 +1,17 @@
-"""The shape of an Avikam1 model: one architecture, every size a set of numbers."""
+"""The shape of a decoder: one architecture, every size and every variant a set of numbers."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-LayerType = Literal["hybrid", "full"]
-FeedForward = Literal["gelu", "swiglu"]
+from avikam.model.rope_scaling import RopeScaling
+
+LayerType = Literal["hybrid", "window", "full"]
+FeedForward = Literal["gelu", "swiglu", "geglu"]
 
 
 _SIZES = (
@@ -21,8 +24,6 @@ _SIZES = (
     "intermediate_size",
     "num_experts",
     "active_experts",
-    "window",
-    "stride",
     "max_positions",
 )
 
@@ -33,11 +34,18 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Numbers of one Avikam1 model.
+    """Numbers of one model.
 
-    ``layer_types`` names each layer ``hybrid`` (the FG(window, stride) pattern) or ``full``
-    (dense causal); empty means every layer is hybrid. With ``num_experts`` above 1 the FFN is a
-    mixture (:mod:`avikam.model.mixture`). ``head_size`` 0 means hidden_size / num_heads.
+    ``layer_types`` names each layer ``hybrid`` (the FG(window, stride) pattern), ``window`` (the
+    last ``window`` tokens and no others) or ``full`` (dense causal); empty means every layer is
+    hybrid. With ``num_experts`` above 1 the FFN is a mixture (:mod:`avikam.model.mixture`).
+    ``head_size`` 0 means hidden_size / num_heads.
+
+    ``rope_local_theta`` turns the window layers where it is above 0, without ``rope_scaling``; 0
+    means that they turn as the others do. ``qk_norm`` normalises every query and key head before
+    it is turned, ``post_norms`` what attention and FFN hand back, before it is added.
+    ``embed_scale`` multiplies the vectors of tokens. ``scale_group`` says how many inputs of a
+    native int8 product share one scale of the activations; 0 means all inputs of a token.
     """
 
     name: str = "avikam1"
@@ -59,6 +67,14 @@ class ModelConfig:
     num_experts: int = 1
     active_experts: int = 1
     head_size: int = 0
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    rope_local_theta: float = 0.0
+    qkv_bias: bool = False
+    output_bias: bool = False
+    qk_norm: bool = False
+    post_norms: bool = False
+    embed_scale: float = 1.0
+    scale_group: int = 0
 
     def __post_init__(self) -> None:
         if not self.layer_types:
@@ -70,15 +86,10 @@ class ModelConfig:
         found = [f"{n} is {getattr(self, n)}, must be >= 1" for n in _SIZES if getattr(self, n) < 1]
         if found:
             return found
-        divisions = [
-            ("num_heads", "num_kv_heads"),
-            ("num_heads", "num_groups"),
-            ("num_kv_heads", "num_groups"),
-            ("window", "stride"),
-        ]
-        if not self.head_size:
-            divisions.insert(0, ("hidden_size", "num_heads"))
-        for larger, smaller in divisions:
+        found += self._layer_problems()
+        if found:
+            return found
+        for larger, smaller in self._divisions():
             if getattr(self, larger) % getattr(self, smaller):
                 found.append(
                     f"{larger} {getattr(self, larger)} is not a multiple of "
@@ -86,20 +97,59 @@ class ModelConfig:
                 )
         if self.head_dim % 2:
             found.append(f"head_dim {self.head_dim} is odd; rotary positions need pairs")
-        if len(self.layer_types) != self.num_layers:
+        if self.feed_forward not in get_args(FeedForward):
             found.append(
-                f"layer_types names {len(self.layer_types)} layers, num_layers is {self.num_layers}"
+                f"unknown feed_forward {self.feed_forward!r}; use one of "
+                f"{', '.join(get_args(FeedForward))}"
             )
-        unknown = sorted(set(self.layer_types) - {"hybrid", "full"})
-        if unknown:
-            found.append(f"unknown layer type {unknown[0]!r}; use 'hybrid' or 'full'")
-        if self.feed_forward not in ("gelu", "swiglu"):
-            found.append(f"unknown feed_forward {self.feed_forward!r}; use 'gelu' or 'swiglu'")
         if self.active_experts > self.num_experts:
             found.append(
                 f"active_experts {self.active_experts} is more than num_experts {self.num_experts}"
             )
+        return found + self._number_problems()
+
+    def _layer_problems(self) -> list[str]:
+        """A window and a stride are needed only where a layer uses them."""
+        found = []
+        if len(self.layer_types) != self.num_layers:
+            found.append(
+                f"layer_types names {len(self.layer_types)} layers, num_layers is {self.num_layers}"
+            )
+        unknown = sorted(set(self.layer_types) - set(get_args(LayerType)))
+        if unknown:
+            known = ", ".join(get_args(LayerType))
+            found.append(f"unknown layer type {unknown[0]!r}; use one of {known}")
+        if {"hybrid", "window"} & set(self.layer_types) and self.window < 1:
+            found.append(f"window is {self.window}, must be >= 1")
+        if "hybrid" in self.layer_types and self.stride < 1:
+            found.append(f"stride is {self.stride}, must be >= 1")
         return found
+
+    def _divisions(self) -> list[tuple[str, str]]:
+        """Pairs of numbers of which the first must be a multiple of the second."""
+        divisions = [
+            ("num_heads", "num_kv_heads"),
+            ("num_heads", "num_groups"),
+            ("num_kv_heads", "num_groups"),
+        ]
+        if not self.head_size:
+            divisions.insert(0, ("hidden_size", "num_heads"))
+        if "hybrid" in self.layer_types:
+            divisions.append(("window", "stride"))
+        return divisions
+
+    def _number_problems(self) -> list[str]:
+        found = []
+        for name in ("rope_theta", "norm_eps", "embed_scale"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                found.append(f"{name} is {value}, must be above 0")
+        for name in ("rope_local_theta", "scale_group"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                found.append(f"{name} is {value}, must be >= 0")
+        problem = self.rope_scaling.problem()
+        return [*found, problem] if problem else found
 
     @property
     def head_dim(self) -> int:
@@ -118,25 +168,35 @@ class ModelConfig:
     @property
     def num_globals(self) -> int:
         """Most out-of-window global keys that a full-length sequence keeps in a hybrid layer."""
+        if "hybrid" not in self.layer_types:
+            return 0
         return max(0, -(-(self.max_positions - self.window) // self.stride))
+
+    @property
+    def gated(self) -> bool:
+        """Whether the FFN multiplies its inner values by a gate, which comes first in up_proj."""
+        return self.feed_forward in ("swiglu", "geglu")
 
     def slot_length(self, layer: int) -> int:
         """Key/value entries that one sequence needs in ``layer`` (284 for FG(256,64) at 2048)."""
         if self.layer_types[layer] == "full":
             return self.max_positions
-        return min(self.window, self.max_positions) + self.num_globals
+        ring = min(self.window, self.max_positions)
+        return ring + self.num_globals if self.layer_types[layer] == "hybrid" else ring
 
     def parameter_count(self, *, active: bool = False) -> int:
         """Number of weights, embeddings included (a tied head counts once).
 
         ``active`` counts only the experts that one token meets.
         """
-        matrices = 3 if self.feed_forward == "swiglu" else 2
+        matrices = 3 if self.gated else 2
         h = self.hidden_size
         experts = self.active_experts if active else self.num_experts
         feed_forward = experts * matrices * h * self.intermediate_size
         router = self.num_experts * h if self.num_experts > 1 else 0
-        block = self.qkv_rows * h + self.mixed_size * h + feed_forward + router + 2 * h
+        norms = (4 if self.post_norms else 2) * h + (2 * self.head_dim if self.qk_norm else 0)
+        biases = self.qkv_rows * self.qkv_bias + h * self.output_bias
+        block = self.qkv_rows * h + self.mixed_size * h + feed_forward + router + norms + biases
         embeddings = self.vocab_size * h * (1 if self.tie_embeddings else 2)
         return self.num_layers * block + embeddings + h
 
@@ -152,6 +212,11 @@ class ModelConfig:
             raise ConfigError(f"unknown model config key {unknown[0]!r}; known: {sorted(known)}")
         if "layer_types" in values:
             values = {**values, "layer_types": tuple(values["layer_types"])}
+        if isinstance(values.get("rope_scaling"), dict):
+            try:
+                values = {**values, "rope_scaling": RopeScaling.from_dict(values["rope_scaling"])}
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
         return cls(**values)
 
     @classmethod

@@ -114,6 +114,19 @@ def int8_linear(codes: Tensor, scale: Tensor) -> OneDnnInt8 | PortableInt8:
     return OneDnnInt8(codes, scale)
 
 
+class Biased(nn.Module):
+    """Any product, and a bias added to its rows."""
+
+    def __init__(self, product: nn.Module, bias: Tensor) -> None:
+        super().__init__()
+        self.product = product
+        self.bias = nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.product(x)
+        return out + self.bias.to(out.dtype)
+
+
 class FloatLinear(nn.Module):
     """``F.linear`` in the weight's own type."""
 

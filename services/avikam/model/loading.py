@@ -22,9 +22,9 @@ from avikam.model.checkpoint import Checkpoint, CheckpointError
 from avikam.model.config import ModelConfig
 from avikam.model.gpu_int8 import gpu_int8_linear
 from avikam.model.int4 import UngroupableError, int4_linear
-from avikam.model.linear import Int8Embedding, float_linear, int8_linear
+from avikam.model.linear import Biased, Int8Embedding, float_linear, int8_linear
 from avikam.model.quantize import SCALE_SUFFIX, dequantize_rows, quantize_rows
-from avikam.model.transformer import Avikam1
+from avikam.model.transformer import Avikam1, RMSNorm
 
 WeightType = Literal["auto", "int8", "bfloat16", "float32", "int4", "llm-int8", "nf4"]
 
@@ -75,7 +75,7 @@ def build_model(
         _fill_int8(model, weights)
     else:
         _fill_float(model, weights, kind, device)
-    model.rotary = model.rotary.to(device)
+    model.place_rotary(device)
     return model.eval().requires_grad_(False)
 
 
@@ -115,15 +115,30 @@ def _fill_float(
             matrix = embeddings if source == "embed.weight" else floats(source)
             _replace(model, name, float_linear(matrix))
         else:
-            _replace(model, name, in_blocks(source))
+            _replace(model, name, _biased(in_blocks(source), floats, weights, name))
     _fill_norms(model, floats)
 
 
 def _fill_int8(model: Avikam1, weights: Mapping[str, Tensor]) -> None:
+    def floats(name: str) -> Tensor:
+        return weights[name].float()
+
     for name in _linears(model):
-        _replace(model, name, int8_linear(*_codes(weights, _source(model, name) + ".weight")))
+        product = int8_linear(*_codes(weights, _source(model, name) + ".weight"))
+        _replace(model, name, _biased(product, floats, weights, name))
     _replace(model, "embed", Int8Embedding(*_codes(weights, "embed.weight")))
-    _fill_norms(model, lambda name: weights[name].float())
+    _fill_norms(model, floats)
+
+
+def _biased(
+    product: nn.Module,
+    floats: Callable[[str], Tensor],
+    weights: Mapping[str, Tensor],
+    name: str,
+) -> nn.Module:
+    """The product with its bias, where the model has one."""
+    bias = name + ".bias"
+    return Biased(product, floats(bias)) if bias in weights else product
 
 
 def _codes(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
@@ -135,10 +150,9 @@ def _codes(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
 
 
 def _fill_norms(model: Avikam1, floats: Callable[[str], Tensor]) -> None:
-    for name, parameter in list(model.named_parameters()):
-        if parameter.dim() == 1:
-            owner = model.get_submodule(name.rpartition(".")[0])
-            owner.weight = nn.Parameter(floats(name), requires_grad=False)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, RMSNorm):
+            module.weight = nn.Parameter(floats(name + ".weight"), requires_grad=False)
 
 
 def _linears(model: Avikam1) -> list[str]:

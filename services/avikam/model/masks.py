@@ -1,8 +1,9 @@
-"""Who sees whom: the FG(window, stride) attention pattern.
+"""Who sees whom: the FG(window, stride) attention pattern, and its two plainer relatives.
 
-Query ``i`` sees key ``j <= i`` iff ``i - j < window`` (local) or ``j % stride == 0`` (global).
-The family is Sparse Transformer's *fixed* pattern (Child et al. 2019, arXiv 1904.10509): globals
-sit at absolute positions, so everything else can be evicted once it leaves the window.
+A ``full`` layer sees every key before it, a ``window`` layer the last ``window``. In a ``hybrid``
+layer query ``i`` sees key ``j <= i`` iff ``i - j < window`` (local) or ``j % stride == 0``
+(global). The family is Sparse Transformer's *fixed* pattern (Child et al. 2019, arXiv 1904.10509):
+globals sit at absolute positions, so everything else can be evicted once it leaves the window.
 
     stride 4, window 8           key j
                         0 . . . 4 . . . 8 . . . 12
@@ -27,7 +28,10 @@ def visible(queries: Tensor, keys: Tensor, config: ModelConfig, layer_type: Laye
     causal = j <= i
     if layer_type == "full":
         return causal
-    return causal & ((i - j < config.window) | (j % config.stride == 0))
+    local = i - j < config.window
+    if layer_type == "window":
+        return causal & local
+    return causal & (local | (j % config.stride == 0))
 
 
 def document_mask(

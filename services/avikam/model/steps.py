@@ -17,7 +17,7 @@ from avikam.model.config import ModelConfig
 from avikam.model.loading import load_model
 from avikam.model.native.model import NativeModel, unsupported
 from avikam.model.native.selftest import native_problem
-from avikam.model.native.slots import NativeSlots
+from avikam.model.native.slots import NativeSlots, unsupported_slots
 from avikam.model.transformer import Adapt, Attend
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class StepModel(Protocol):
 
 def int8_slots(config: ModelConfig, slots: int, *, native: bool = True) -> SlotState:
     """Slots with exact attention; the log warns when they cannot be native."""
-    problem = native_problem() if native else ""
+    problem = (unsupported_slots(config) or native_problem()) if native else ""
     if problem:
         _log.warning("int8 steps run through PyTorch, several times slower: %s", problem)
     return NativeSlots(config, slots) if native and not problem else Int8Slots(config, slots)

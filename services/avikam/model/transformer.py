@@ -5,6 +5,9 @@ every attention layer calls ``attend(layer, q, k, v)``: the trainer passes a mas
 the whole row, the engine one that writes to slots and reads from them.
 
     tokens -> embed -> [ norm -> qkv -> rotate -> attend -> o -> + -> norm -> ffn -> + ] x L -> norm
+
+What other families add is a number of the config: biases, norms of queries and keys, norms behind
+attention and FFN, a scale of the embeddings.
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ class RMSNorm(nn.Module):
 
 
 class Linear(nn.Linear):
-    """A matrix without bias that starts empty: a checkpoint or :func:`initialize` fills it."""
+    """A matrix that starts empty: a checkpoint or :func:`initialize` fills it."""
 
-    def __init__(self, columns: int, rows: int, device: str | None) -> None:
-        super().__init__(columns, rows, bias=False, device=device)
+    def __init__(self, columns: int, rows: int, device: str | None, *, bias: bool = False) -> None:
+        super().__init__(columns, rows, bias=bias, device=device)
 
     def reset_parameters(self) -> None:
         """Nothing: what torch would draw is never used."""
@@ -62,14 +65,19 @@ class Attention(nn.Module):
         super().__init__()
         self.layer = layer
         self.config = config
-        self.qkv_proj = Linear(config.hidden_size, config.qkv_rows, device)
-        self.o_proj = Linear(config.mixed_size, config.hidden_size, device)
+        self.qkv_proj = Linear(config.hidden_size, config.qkv_rows, device, bias=config.qkv_bias)
+        self.o_proj = Linear(config.mixed_size, config.hidden_size, device, bias=config.output_bias)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_dim, config.norm_eps, device)
+            self.k_norm = RMSNorm(config.head_dim, config.norm_eps, device)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
         q, k, v = split_qkv(self.qkv_proj(x), self.config)
         if adapt is not None:
             q = adapt(self.layer, "q_proj", x, q.flatten(-2)).view_as(q)
             v = adapt(self.layer, "v_proj", x, v.flatten(-2)).view_as(v)
+        if self.config.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
         heads = (self.config.num_heads, self.config.num_kv_heads)
         q, k = rotate(torch.cat((q, k), dim=-2), table).split(heads, dim=-2)
         mixed = attend(self.layer, q, k, v).flatten(-2)
@@ -90,11 +98,11 @@ def split_qkv(fused: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tenso
 
 
 class FeedForward(nn.Module):
-    """Linear -> GELU(tanh) -> Linear; ``swiglu`` (arXiv 2002.05202) exists for the ablation."""
+    """Linear -> GELU(tanh) -> Linear, or gated: SwiGLU and GeGLU (arXiv 2002.05202)."""
 
     def __init__(self, config: ModelConfig, device: str | None) -> None:
         super().__init__()
-        self.gated = config.feed_forward == "swiglu"
+        self.gated, self.kind = config.gated, config.feed_forward
         rows = config.intermediate_size * (2 if self.gated else 1)
         self.up_proj = Linear(config.hidden_size, rows, device)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, device)
@@ -103,7 +111,8 @@ class FeedForward(nn.Module):
         up = self.up_proj(x)
         if self.gated:
             gate, value = up.chunk(2, dim=-1)
-            return self.down_proj(F.silu(gate) * value)
+            opened = F.silu(gate) if self.kind == "swiglu" else F.gelu(gate, approximate="tanh")
+            return self.down_proj(opened * value)
         return self.down_proj(F.gelu(up, approximate="tanh"))
 
 
@@ -125,16 +134,23 @@ class Block(nn.Module):
         self.attention = Attention(config, layer, device)
         self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
         self.ffn = feed_forward(config, device)
+        self.post_norms = config.post_norms
+        if config.post_norms:
+            self.attention_post_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
+            self.ffn_post_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), table, attend, adapt)
-        return x + self.ffn(self.ffn_norm(x))
+        mixed = self.attention(self.attention_norm(x), table, attend, adapt)
+        x = x + (self.attention_post_norm(mixed) if self.post_norms else mixed)
+        fed = self.ffn(self.ffn_norm(x))
+        return x + (self.ffn_post_norm(fed) if self.post_norms else fed)
 
 
 class Avikam1(nn.Module):
     """The model: embeddings, blocks, final norm and head. ``device`` "meta" makes it weightless."""
 
     rotary: Tensor
+    rotary_local: Tensor | None
 
     def __init__(self, config: ModelConfig, device: str | None = None) -> None:
         super().__init__()
@@ -146,16 +162,37 @@ class Avikam1(nn.Module):
         if config.tie_embeddings:
             self.head.weight = self.embed.weight
         self.register_buffer("rotary", rotary_table(config), persistent=False)
+        local = rotary_table(config, local=True) if config.rope_local_theta else None
+        self.register_buffer("rotary_local", local, persistent=False)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, attend: Attend, adapt: Adapt | None = None
     ) -> Tensor:
         """Hidden states [..., hidden] of ``tokens`` [...] at absolute ``positions`` [...]."""
-        x = self.embed(tokens)
-        table = self.rotary[positions].to(x.dtype)
-        for block in self.blocks:
+        x = self.embedded(tokens)
+        tables = self.turns(positions, x.dtype)
+        for block, table in zip(self.blocks, tables, strict=True):
             x = block(x, table, attend, adapt)
         return self.norm(x)
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Vectors [..., hidden] of ``tokens`` [...], as the first block takes them."""
+        x: Tensor = self.embed(tokens)
+        return x if self.config.embed_scale == 1.0 else x * self.config.embed_scale
+
+    def turns(self, positions: Tensor, dtype: torch.dtype) -> list[Tensor]:
+        """Each layer's rows [..., 2, head_dim / 2] of its rotary table."""
+        table = self.rotary[positions].to(dtype)
+        if self.rotary_local is None:
+            return [table] * self.config.num_layers
+        local = self.rotary_local[positions].to(dtype)
+        return [local if kind == "window" else table for kind in self.config.layer_types]
+
+    def place_rotary(self, device: str) -> None:
+        """Move the tables, which no checkpoint holds, to ``device``."""
+        self.rotary = self.rotary.to(device)
+        if self.rotary_local is not None:
+            self.rotary_local = self.rotary_local.to(device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float32 logits [..., vocab] of hidden states [..., hidden]."""
@@ -168,7 +205,7 @@ def initialize(model: Avikam1, seed: int) -> None:
     shrink = (2 * model.config.num_layers) ** -0.5
     for name, weight in model.named_parameters():
         if weight.dim() < 2:
-            nn.init.ones_(weight)
+            nn.init.constant_(weight, 0.0 if name.endswith(".bias") else 1.0)
             continue
         scale = shrink if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
         nn.init.normal_(weight, std=0.02 * scale, generator=generator)

@@ -69,12 +69,13 @@ def pad_tokenizer(tokenizer: bytes, vocab_size: int) -> bytes:
 
 
 def random_tensors(config: ModelConfig, dtype: torch.dtype, seed: int) -> Iterator[Tensor]:
-    """Tensors in the order of the layout; norms are ones, matrices Normal (GPT-2's recipe)."""
+    """Tensors in the layout's order: norms 1, biases 0, matrices Normal (GPT-2's recipe)."""
     generator = torch.Generator().manual_seed(seed)
     shrink = (2 * config.num_layers) ** -0.5
     for name, shape in expected_shapes(config).items():
         if len(shape) == 1:
-            yield torch.ones(shape, dtype=_vector_type(dtype))
+            value = 0.0 if name.endswith(".bias") else 1.0
+            yield torch.full(shape, value, dtype=_vector_type(dtype))
             continue
         scale = shrink if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
         matrix = torch.empty(shape).normal_(std=0.02 * scale, generator=generator)

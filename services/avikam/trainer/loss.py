@@ -48,9 +48,9 @@ def hidden_states(
     if not recompute:
         hidden: Tensor = model(batch.tokens, batch.positions, attend, adapt)
         return hidden
-    x = model.embed(batch.tokens)
-    table = model.rotary[batch.positions].to(x.dtype)
-    for layer, block in enumerate(model.blocks):
+    x = model.embedded(batch.tokens)
+    tables = model.turns(batch.positions, x.dtype)
+    for layer, (block, table) in enumerate(zip(model.blocks, tables, strict=True)):
         if layer in recompute:
             x = checkpoint(block, x, table, attend, adapt, use_reentrant=False)
         else:

@@ -48,10 +48,12 @@ class DecodeRows:
     @classmethod
     def of(cls, slots: Tensor, positions: Tensor, layout: SlotLayout) -> DecodeRows:
         seen = positions + 1
-        if not layout.hybrid:
+        if not layout.ring:
             return cls(slots, positions, positions, seen)
         window, stride = layout.window, layout.stride
         write, old = positions % window, positions - window
+        if not layout.hybrid:
+            return cls(slots, write, write, torch.clamp(seen, max=window))
         leaving = (old >= 0) & (old % stride == 0)
         target = torch.where(leaving, window + old.div(stride, rounding_mode="floor"), write)
         kept = (old + stride).clamp(min=0).div(stride, rounding_mode="floor")

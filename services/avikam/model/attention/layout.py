@@ -11,7 +11,7 @@ Token t goes to ring index t % window. When that evicts a token whose position i
 so decoding is one unmasked attention over the first ``valid(t)`` entries: rotary positions are
 already inside the keys, and softmax has no order.
 
-A full layer keeps token t at index t.
+A window layer keeps the ring alone. A full layer keeps token t at index t.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class SlotLayout:
     def __init__(self, config: ModelConfig, layer_type: LayerType) -> None:
         self.window = config.window
         self.stride = config.stride
+        self.ring = layer_type != "full"
         self.hybrid = layer_type == "hybrid"
         self.length = config.slot_length(config.layer_types.index(layer_type))
 
@@ -52,34 +53,37 @@ class SlotLayout:
     @property
     def longest_chunk(self) -> int:
         """A chunk must not evict its own tokens."""
-        return self.window if self.hybrid else self.length
+        return self.window if self.ring else self.length
 
     def valid(self, seen: int) -> int:
         """Entries in use after ``seen`` tokens."""
-        if not self.hybrid or seen <= self.window:
+        if not self.ring or seen <= self.window:
             return seen
         return self.window + self._globals(seen)
 
     def _globals(self, seen: int) -> int:
         """Globals that have left the ring: multiples of stride below ``seen - window``."""
+        if not self.hybrid:
+            return 0
         return -(-max(0, seen - self.window) // self.stride)
 
     def write_index(self, positions: Tensor) -> Tensor:
         """Entry of each token."""
-        return positions % self.window if self.hybrid else positions
+        return positions % self.window if self.ring else positions
 
     def evicted(self, positions: Tensor) -> tuple[Tensor, Moves]:
         """Which of ``positions`` evict a global, and the copies that save it first."""
+        if not self.hybrid:
+            none = positions[:0]
+            return none, Moves(none, none)
         old = positions - self.window
         rows = torch.nonzero((old >= 0) & (old % self.stride == 0)).flatten()
-        if not self.hybrid:
-            rows = rows[:0]
         kept = old[rows]
         return rows, Moves(kept % self.window, self.window + kept // self.stride)
 
     def entry_positions(self, seen: int) -> Tensor:
         """Absolute position of each valid entry after ``seen`` tokens: [valid(seen)]."""
-        if not self.hybrid or seen <= self.window:
+        if not self.ring or seen <= self.window:
             return torch.arange(seen)
         ring = torch.arange(self.window)
         ring = seen - 1 - (seen - 1 - ring) % self.window

@@ -6,7 +6,7 @@ A hybrid chunk of queries p..p+n-1 (n <= window W, stride S) takes two calls, th
     globals   queries cut at multiples of S: all of one block see the same globals 0, S, 2S, ...
               that have left their windows; no query of the first W tokens has any
 
-A full chunk takes the first call alone, over everything before p.
+A window chunk takes the first call alone, a full one the same over everything before p.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def plan_prefill(chunks: tuple[Chunk, ...], layout: SlotLayout, device: str) -> 
             [k + c.length for k, c in zip(known, chunks, strict=True)],
             device,
         ),
-        layout.window if layout.hybrid else layout.length,
+        layout.window if layout.ring else layout.length,
         _global_call(chunks, layout, device) if layout.hybrid else None,
         Entries.of([(slot, layout.write_index(p)) for slot, p in positions], device),
         Entries.of([(slot, move.source) for slot, move in moves], device),
@@ -84,7 +84,7 @@ def plan_prefill(chunks: tuple[Chunk, ...], layout: SlotLayout, device: str) -> 
 
 def _history(chunk: Chunk, layout: SlotLayout) -> Tensor:
     """Entries of the tokens before the chunk that its first query's window holds, in order."""
-    first = max(0, chunk.position - layout.window + 1) if layout.hybrid else 0
+    first = max(0, chunk.position - layout.window + 1) if layout.ring else 0
     return layout.write_index(torch.arange(first, chunk.position))
 
 

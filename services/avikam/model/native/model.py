@@ -172,6 +172,11 @@ def unsupported(config: ModelConfig) -> str:
         return (
             f"a {config.feed_forward} FFN of {config.num_experts} experts is not written natively"
         )
+    for name in ("qkv_bias", "output_bias", "qk_norm", "post_norms", "rope_local_theta"):
+        if getattr(config, name):
+            return f"{name} is not written natively"
+    if config.embed_scale != 1.0:
+        return f"embed_scale {config.embed_scale} is not written natively"
     for name in ("hidden_size", "mixed_size", "intermediate_size"):
         if getattr(config, name) % LANES:
             return f"{name} {getattr(config, name)} is not a multiple of {LANES}"

@@ -125,6 +125,13 @@ class NativeSlots(SlotState):
         return [torch.int8, torch.float32, torch.int8, torch.float32]
 
 
+def unsupported_slots(config: ModelConfig) -> str:
+    """Why keys and values of this shape cannot lie in native slots; empty when they can."""
+    if "window" in config.layer_types:
+        return "window layers are not written natively"
+    return ""
+
+
 def padded_dim(config: ModelConfig) -> int:
     """Channels of a head, with the zeros that fill its last lanes."""
     return -(-config.head_dim // LANES) * LANES

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from avikam.model.config import ModelConfig
+from avikam.model.linear import Biased
 from avikam.model.loading import WeightType, build_model
 from avikam.model.parallel.group import RankGroup
 from avikam.model.parallel.linear import SummedInt8, SummedLinear
@@ -39,6 +40,8 @@ def build_shard(
 def _summed(
     name: str, product: nn.Module, weights: Mapping[str, Tensor], group: RankGroup, *, exact: bool
 ) -> nn.Module:
+    if isinstance(product, Biased):
+        return Biased(_summed(name, product.product, weights, group, exact=exact), product.bias)
     if not exact:
         return SummedLinear(product, group)
     matrix = name + ".weight"

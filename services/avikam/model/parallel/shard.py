@@ -5,7 +5,7 @@ qkv_proj        rows         its QKV groups
 o_proj          columns      what its heads hand over
 up_proj         rows         its share of the inner width (of both halves, with SwiGLU)
 down_proj       columns      the same share
-everything else              all of it
+everything else              all of it; the bias of o_proj is added after the ranks' sum
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ class Sharding:
         return tensor.chunk(self.ranks, dim=-1)[self.rank].contiguous()
 
     def _cut(self, name: str, tensor: Tensor) -> Tensor:
-        matrix = name.removesuffix(SCALE_SUFFIX).removesuffix(".weight").rpartition(".")[2]
-        if matrix == "up_proj" and self._config.feed_forward == "swiglu":
+        owner, _, part = name.removesuffix(SCALE_SUFFIX).rpartition(".")
+        matrix = owner.rpartition(".")[2]
+        if matrix == "up_proj" and self._config.gated:
             return torch.cat([self.rows(half) for half in tensor.chunk(2)])
         if matrix in _CUT_BY_ROWS:
             return self.rows(tensor)
-        if matrix in _CUT_BY_COLUMNS and not name.endswith(SCALE_SUFFIX):
+        if matrix in _CUT_BY_COLUMNS and part == "weight" and not name.endswith(SCALE_SUFFIX):
             return self.columns(tensor)
         return tensor
