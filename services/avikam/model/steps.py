@@ -15,8 +15,9 @@ from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import Checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import load_model
-from avikam.model.native.model import NativeModel, unsupported
+from avikam.model.native.model import NativeModel
 from avikam.model.native.selftest import native_problem
+from avikam.model.native.shape import unsupported, unsupported_slots
 from avikam.model.native.slots import NativeSlots
 from avikam.model.transformer import Adapt, Attend
 
@@ -37,7 +38,7 @@ class StepModel(Protocol):
 
 def int8_slots(config: ModelConfig, slots: int, *, native: bool = True) -> SlotState:
     """Slots with exact attention; the log warns when they cannot be native."""
-    problem = native_problem() if native else ""
+    problem = (unsupported_slots(config) or native_problem()) if native else ""
     if problem:
         _log.warning("int8 steps run through PyTorch, several times slower: %s", problem)
     return NativeSlots(config, slots) if native and not problem else Int8Slots(config, slots)
