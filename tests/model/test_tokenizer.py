@@ -34,6 +34,34 @@ def test_typographic_quotes_are_made_straight() -> None:
     assert normalize("L\u2019été \u201cici\u201d\u00a0!\r\n") == 'L\'été "ici" !\n'
 
 
+@pytest.mark.parametrize(
+    ("pasted", "typed"),
+    [
+        ("Bon\u00adjour", "Bonjour"),
+        ("Bon\u200bjour\ufeff", "Bonjour"),
+        ("\u202babc\u202c \u2066d\u2069\u200e", "abc d"),
+        ("rendez\u2010vous rendez\u2011vous", "rendez-vous rendez-vous"),
+        ("J\u02bcai J\u00b4ai J\u2032ai J\u201bai", "J'ai J'ai J'ai J'ai"),
+        ("5\u2033", "5''"),
+        ("un\tdeux\u2028trois\u2029quatre", "un deux\ntrois\nquatre"),
+        ("e\u200b\u0301te", "éte"),
+    ],
+)
+def test_pasted_text_becomes_what_one_types(pasted: str, typed: str) -> None:
+    assert normalize(pasted) == typed
+
+
+def test_emoji_of_several_people_stay_whole() -> None:
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    assert normalize(family) == family
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_normalizing_twice_changes_nothing(text: str) -> None:
+    assert normalize(normalize(text)) == normalize(text)
+
+
 def test_a_chat_is_framed_by_roles(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode_chat([("system", "Hi"), ("user", "Où ?")])
     pieces = [tokenizer.piece(i) for i in ids if i in tokenizer.control_ids]
