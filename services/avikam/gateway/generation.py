@@ -101,6 +101,7 @@ def sequences(
                 tenant=generation.tenant,
                 priority=generation.priority,
                 language=request.language,
+                default_max_tokens=request.default_max_tokens,
             )
             seed = request.sampling.seed + choice if seeded else rng.getrandbits(53)
             message.sampling.seed = seed % (LIMITS.seed + 1)

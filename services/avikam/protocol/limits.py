@@ -35,7 +35,7 @@ class Limits:
     choices: int = 8
     max_tokens: int = 1_000_000
     logprobs: int = 20
-    stop_strings: int = 4
+    stop_strings: int = 64
     stop_string_chars: int = 256
     stop_token_ids: int = 64
     logit_bias: int = 300

@@ -23,8 +23,9 @@ _FORMS = "text, tokens or chat"
 class GenerationRequest:
     """Prompts and how to continue each of them, ``n`` times.
 
-    ``sampling`` holds what the client gave; absent fields are the model's to choose. An empty
-    ``model`` means the server's own.
+    ``sampling`` holds what the client gave; absent fields are the model's to choose. Where it has
+    no ``max_tokens``, ``default_max_tokens`` is the route's own default, cut to what the context
+    has left; None is the model's. An empty ``model`` means the server's own.
     """
 
     prompts: Sequence[pb.Prompt]
@@ -32,6 +33,7 @@ class GenerationRequest:
     model: str = ""
     n: int = 1
     language: str = ""
+    default_max_tokens: int | None = None
 
 
 def from_message(message: inference_pb2.GenerateRequest) -> GenerationRequest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from avikam.protocol.off_values import in_our_spelling
 from avikam.protocol.sampling import SamplingParams
 from avikam.protocol.validation import check_sampling
 from avikam.v1 import generation_pb2 as pb
@@ -33,8 +34,9 @@ def given_sampling(message: pb.SamplingParams) -> dict[str, Any]:
 
 def checked_sampling(given: Mapping[str, Any]) -> pb.SamplingParams:
     """The given fields as a message; raises the first one that is out of range."""
-    check_sampling(SamplingParams(**given))
-    return pb.SamplingParams(**given)
+    ours = in_our_spelling(given)
+    check_sampling(SamplingParams(**ours))
+    return pb.SamplingParams(**ours)
 
 
 def text_prompt(text: str) -> pb.Prompt:

@@ -78,7 +78,7 @@ class LineEnd(_message.Message):
     def __init__(self, status: _Optional[int] = ..., code: _Optional[str] = ..., param: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_seconds: _Optional[float] = ...) -> None: ...
 
 class SequenceRequest(_message.Message):
-    __slots__ = ("request_id", "attempt", "prompt", "sampling", "adapter", "tenant", "priority", "language", "generated", "traceparent", "tracestate")
+    __slots__ = ("request_id", "attempt", "prompt", "sampling", "adapter", "tenant", "priority", "language", "generated", "traceparent", "tracestate", "default_max_tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,7 @@ class SequenceRequest(_message.Message):
     GENERATED_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     TRACESTATE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: int
     prompt: _generation_pb2.Prompt
@@ -101,7 +102,8 @@ class SequenceRequest(_message.Message):
     generated: _containers.RepeatedScalarFieldContainer[int]
     traceparent: str
     tracestate: str
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., sampling: _Optional[_Union[_generation_pb2.SamplingParams, _Mapping]] = ..., adapter: _Optional[str] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., language: _Optional[str] = ..., generated: _Optional[_Iterable[int]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
+    default_max_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., sampling: _Optional[_Union[_generation_pb2.SamplingParams, _Mapping]] = ..., adapter: _Optional[str] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., language: _Optional[str] = ..., generated: _Optional[_Iterable[int]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., default_max_tokens: _Optional[int] = ...) -> None: ...
 
 class SequenceFrame(_message.Message):
     __slots__ = ("attempt", "first_index", "token_ids", "text", "logprobs", "engine_step", "accepted", "finish")

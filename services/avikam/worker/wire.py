@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from avikam.engine.interface import Engine, EngineModel, SequenceSpec
-from avikam.protocol.errors import invalid, text_overflow
+from avikam.protocol.errors import context_overflow, invalid, text_overflow
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import LANGUAGES, check_prompt
 from avikam.protocol.sampling import SamplingParams
@@ -36,12 +36,13 @@ async def sequence_spec(
     """
     if not _REQUEST_ID.fullmatch(request.request_id):
         raise invalid("request_id must be at most 128 printable ASCII characters", "request_id")
-    sampling = sampling_params(request.sampling, engine.model)
+    prompt = tuple(await prompt_ids(request.prompt, request.language, engine))
+    sampling = sampling_params(request, engine.model, len(prompt))
     generated = tuple(request.generated)
     _check_generated(generated, sampling, engine.model)
     return SequenceSpec(
         request_id=key,
-        prompt=tuple(await prompt_ids(request.prompt, request.language, engine)),
+        prompt=prompt,
         sampling=sampling,
         generated=generated,
         adapter=request.adapter,
@@ -51,14 +52,39 @@ async def sequence_spec(
     )
 
 
-def sampling_params(message: generation_pb2.SamplingParams, model: EngineModel) -> SamplingParams:
-    """What the message gives, the model's defaults for the rest, and a drawn seed if need be."""
-    params = check_sampling(replace(model.default_sampling, **given_sampling(message)))
+def sampling_params(
+    request: worker_pb2.SequenceRequest, model: EngineModel, prompt_tokens: int
+) -> SamplingParams:
+    """What the request gives, the model's defaults for the rest, and a drawn seed if need be."""
+    given = given_sampling(request.sampling)
+    if "max_tokens" not in given:
+        given["max_tokens"] = _default_length(request, model, prompt_tokens)
+    params = check_sampling(replace(model.default_sampling, **given))
     for name in ("logit_bias", "stop_token_ids"):
         check_ids(getattr(params, name), model.vocab_size, name)
     if params.seed is None:
         params = replace(params, seed=secrets.randbits(_SEED_BITS))
     return params
+
+
+def _default_length(
+    request: worker_pb2.SequenceRequest, model: EngineModel, prompt_tokens: int
+) -> int | None:
+    """The length of an answer whose client named none: a default never overflows the context.
+
+    None leaves it to the engine: as many tokens as the context holds, or, for a prompt that leaves
+    no room, the engine's own words about it.
+    """
+    least = request.sampling.min_tokens
+    room = model.max_model_len - prompt_tokens
+    if least > max(room, 0):
+        raise context_overflow(model.max_model_len, prompt_tokens, least)
+    usual = model.default_sampling.max_tokens
+    if request.HasField("default_max_tokens"):
+        usual = request.default_max_tokens
+    if usual is None or room < 1:
+        return None
+    return min(max(usual, least, 1), room)
 
 
 def _check_generated(

@@ -10,6 +10,7 @@ import orjson
 from avikam.gateway.api import accounts
 from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
+from avikam.gateway.api.field_types import Alternatives, Length
 from avikam.gateway.api.fields import sampling
 from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import json_text, refuse
@@ -50,9 +51,9 @@ class ChatBody(OpenAIFields):
     """What the route takes; see :mod:`avikam.gateway.api.openai_fields` for the rest."""
 
     messages: list[dict[str, Any]]
-    max_completion_tokens: int | None = None
+    max_completion_tokens: Length = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Alternatives = None
     response_format: ResponseFormat | None = None
 
     @classmethod
@@ -75,6 +76,7 @@ class ChatBody(OpenAIFields):
             ),
             model=self.model or "",
             n=1 if self.n is None else self.n,
+            default_max_tokens=self.default_length("max_completion_tokens"),
         )
 
     def _all_given(self) -> dict[str, Any]:

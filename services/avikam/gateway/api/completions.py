@@ -11,7 +11,8 @@ import orjson
 
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
-from avikam.gateway.api.fields import PromptJson, prompts, sampling
+from avikam.gateway.api.field_types import Alternatives, Choices, Length, PromptJson
+from avikam.gateway.api.fields import prompts, sampling
 from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.generate import index_of
 from avikam.gateway.api.json_body import json_text, refuse
@@ -46,10 +47,10 @@ class CompletionBody(OpenAIFields):
     """What the route takes; see :mod:`avikam.gateway.api.openai_fields` for the rest."""
 
     prompt: PromptJson = None
-    best_of: int | None = None
+    best_of: Choices = None
     echo: bool | None = None
-    logprobs: int | None = None
-    max_completion_tokens: int | None = None
+    logprobs: Alternatives = None
+    max_completion_tokens: Length = None
     response_format: ResponseFormat | None = None
 
     @classmethod
@@ -70,6 +71,9 @@ class CompletionBody(OpenAIFields):
             sampling=sampling(self._all_given(), length=self._length()),
             model=self.model or "",
             n=n,
+            default_max_tokens=self.default_length(
+                "max_completion_tokens", usual=_DEFAULT_MAX_TOKENS
+            ),
         )
 
     @property
@@ -80,7 +84,7 @@ class CompletionBody(OpenAIFields):
     def _length(self) -> Mapping[str, int]:
         if self.echo_only:
             return {"max_tokens": 1}
-        return self.length("max_completion_tokens") or {"max_tokens": _DEFAULT_MAX_TOKENS}
+        return self.length("max_completion_tokens")
 
     def _all_given(self) -> dict[str, Any]:
         given = self.given()

@@ -6,10 +6,24 @@ Ranges are not checked here: the shared validator does that for every door.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
+from avikam.gateway.api.field_types import (
+    NO_LIMIT,
+    Count,
+    Length,
+    LogitBias,
+    Penalty,
+    RepetitionPenalty,
+    Seed,
+    Share,
+    Stop,
+    Temperature,
+    TokenIds,
+    TopK,
+)
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.wire import checked_sampling, text_prompt, token_prompt
@@ -19,43 +33,8 @@ from avikam.v1 import inference_pb2
 _MAX_TOKEN_ID = 2**31 - 1
 
 
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Stop = Annotated[
-    list[str] | None,
-    BeforeValidator(_one_or_many),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}},
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-
-_INTEGER = {"type": "integer", "minimum": 0}
-PromptJson = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "description": "A text, a list of texts, a list of token ids, or a list of such lists.",
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}},
-                {"type": "array", "items": _INTEGER},
-                {"type": "array", "items": {"type": "array", "items": _INTEGER}},
-            ],
-        }
-    ),
-]
-
-
 class StrictBody(BaseModel):
-    """No coercion: "16" is no number, true is not 1, 16.0 is no integer. Null is absent."""
+    """No coercion: "16" is no number, true is not 1, 16.5 is no integer. Null is absent."""
 
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
@@ -63,25 +42,25 @@ class StrictBody(BaseModel):
 class SamplingFields(StrictBody):
     """What all routes take. Absent fields are the model's to choose."""
 
-    max_tokens: int | None = Field(default=None, description="Most tokens to generate.")
-    min_tokens: int | None = None
-    temperature: float | None = Field(default=None, description="0 is greedy.")
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = Field(
+    max_tokens: Length = Field(default=None, description="Most tokens to generate.")
+    min_tokens: Count = None
+    temperature: Temperature = Field(default=None, description="0 is greedy.")
+    top_k: TopK = None
+    top_p: Share = None
+    min_p: Share = None
+    repetition_penalty: RepetitionPenalty = None
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    logit_bias: LogitBias = Field(
         default=None, description="Token ids, as text, to what is added to their logits."
     )
-    seed: int | None = None
+    seed: Seed = None
     stop: Stop = Field(default=None, description="Texts that end the answer; not part of it.")
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: TokenIds = None
     ignore_eos: bool | None = None
 
     def given(self) -> dict[str, Any]:
-        """The fields the client gave, for the validator and the wire."""
+        """The fields the client gave, but for the length, for the validator and the wire."""
         named = self.model_fields_set & _GIVEN
         values = {name: value for name in named if (value := getattr(self, name)) is not None}
         if self.logit_bias is not None:
@@ -96,19 +75,27 @@ class SamplingFields(StrictBody):
 
     def length(self, *others: str) -> Mapping[str, int]:
         """The most tokens to generate, by the names that the client used for it: ``max_tokens``
-        or ``others``. Raises a 400 when they say different things."""
-        named = ((name, getattr(self, name)) for name in ("max_tokens", *others))
-        given = {name: value for name, value in named if value is not None}
+        or ``others``; empty when it named none. Raises a 400 when they say different things."""
+        given = self._lengths(others)
         if len(set(given.values())) > 1:
             names = " and ".join(given)
             raise invalid(f"{names} are given with different values", next(iter(given)))
-        return given
+        return {name: value for name, value in given.items() if value != NO_LIMIT}
+
+    def default_length(self, *others: str, usual: int | None = None) -> int | None:
+        """How long the answer is when :meth:`length` is empty: ``usual``, or what there is room
+        for when the client asked for that."""
+        return LIMITS.max_tokens if NO_LIMIT in self._lengths(others).values() else usual
+
+    def _lengths(self, others: tuple[str, ...]) -> dict[str, int]:
+        named = ((name, getattr(self, name)) for name in ("max_tokens", *others))
+        return {name: value for name, value in named if value is not None}
 
 
 _GIVEN = frozenset(
     name
     for name in SamplingFields.model_fields
-    if name not in ("logit_bias", "stop", "stop_token_ids")
+    if name not in ("max_tokens", "logit_bias", "stop", "stop_token_ids")
 )
 
 
@@ -162,8 +149,8 @@ def prompts(value: Any, param: str = "prompt") -> Sequence[pb.Prompt]:
         raise _wrong_form(param)
     if not value:
         raise invalid(f"{param} is empty; send at least one", param)
-    if all(type(item) is int for item in value):
-        return [token_prompt(token_id(item, param) for item in value)]
+    if _are_ids(value):
+        return [token_prompt(token_id(int(item), param) for item in value)]
     if len(value) > LIMITS.prompts:
         raise invalid(f"{len(value)} prompts, at most {LIMITS.prompts}", param)
     many = inference_pb2.GenerateRequest().prompts
@@ -175,10 +162,17 @@ def prompts(value: Any, param: str = "prompt") -> Sequence[pb.Prompt]:
 def _add(prompt: pb.Prompt, value: Any, param: str) -> None:
     if isinstance(value, str):
         prompt.text = _text(value, param)
-    elif isinstance(value, list) and value and all(type(item) is int for item in value):
-        prompt.tokens.ids.extend(token_id(item, param) for item in value)
+    elif isinstance(value, list) and value and _are_ids(value):
+        prompt.tokens.ids.extend(token_id(int(item), param) for item in value)
     else:
         raise _wrong_form(param)
+
+
+def _are_ids(values: list[Any]) -> bool:
+    """Whether all are whole numbers, with a point or without."""
+    return all(
+        type(value) is int or (type(value) is float and value.is_integer()) for value in values
+    )
 
 
 def _text(value: str, param: str) -> str:

@@ -18,7 +18,8 @@ from pydantic import Field
 
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
-from avikam.gateway.api.fields import PromptJson, SamplingFields, prompts, sampling
+from avikam.gateway.api.field_types import Alternatives, Choices, Length, ModelName, PromptJson
+from avikam.gateway.api.fields import SamplingFields, prompts, sampling
 from avikam.gateway.api.json_body import json_text
 from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
@@ -28,20 +29,22 @@ from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 
+_LENGTHS = ("max_new_tokens", "max_completion_tokens")
+
 
 class GenerateBody(SamplingFields):
     """What ``/generate`` takes."""
 
     prompt: PromptJson = None
-    model: str | None = None
-    n: int | None = Field(default=None, description="Answers per prompt.")
+    model: ModelName = None
+    n: Choices = Field(default=None, description="Answers per prompt.")
     language: str | None = Field(default=None, description='"fr" or "en": the tag of the text.')
     stream: bool | None = None
     details: bool | None = Field(default=None, description="Ids, seed and how the answer ended.")
-    max_new_tokens: int | None = Field(default=None, description="Same as max_tokens.")
-    max_completion_tokens: int | None = Field(default=None, description="Same as max_tokens.")
-    logprobs: int | None = Field(default=None, description="Alternatives per generated token.")
-    prompt_logprobs: int | None = Field(default=None, description="The same for the prompt.")
+    max_new_tokens: Length = Field(default=None, description="Same as max_tokens.")
+    max_completion_tokens: Length = Field(default=None, description="Same as max_tokens.")
+    logprobs: Alternatives = Field(default=None, description="Alternatives per generated token.")
+    prompt_logprobs: Alternatives = Field(default=None, description="The same for the prompt.")
     json_schema: dict[str, Any] | str | None = None
     regex: str | None = None
 
@@ -51,12 +54,11 @@ class GenerateBody(SamplingFields):
             raise invalid("prompt is required", "prompt", "missing_required_parameter")
         return GenerationRequest(
             prompts=prompts(self.prompt),
-            sampling=sampling(
-                self._all_given(), length=self.length("max_new_tokens", "max_completion_tokens")
-            ),
+            sampling=sampling(self._all_given(), length=self.length(*_LENGTHS)),
             model=self.model or "",
             n=1 if self.n is None else self.n,
             language=self.language or "",
+            default_max_tokens=self.default_length(*_LENGTHS),
         )
 
     def _all_given(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from avikam.gateway.api.field_types import Choices, ModelName
 from avikam.gateway.api.fields import SamplingFields, StrictBody
 from avikam.protocol.errors import invalid
 
@@ -44,8 +45,8 @@ class OpenAIFields(SamplingFields):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str | None = None
-    n: int | None = None
+    model: ModelName = None
+    n: Choices = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 

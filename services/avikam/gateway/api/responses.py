@@ -14,6 +14,7 @@ from pydantic import ConfigDict, WithJsonSchema
 from avikam.gateway.api import accounts
 from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
+from avikam.gateway.api.field_types import Length, ModelName
 from avikam.gateway.api.fields import SamplingFields, sampling
 from avikam.gateway.api.foreign_fields import FOREIGN
 from avikam.gateway.api.json_body import json_text, refuse
@@ -62,9 +63,9 @@ class ResponsesBody(SamplingFields):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     input: Input
-    model: str | None = None
+    model: ModelName = None
     instructions: str | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: Length = None
     stream: bool | None = None
     text: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
@@ -91,6 +92,7 @@ class ResponsesBody(SamplingFields):
             prompts=[chat_prompt([*system, *_turns(self.input)])],
             sampling=sampling(given, _NAMES, self.length("max_output_tokens")),
             model=self.model or "",
+            default_max_tokens=self.default_length("max_output_tokens"),
         )
 
     @property

@@ -12,7 +12,21 @@ from pydantic import Field
 
 from avikam.gateway.api.accounts import finish_reason
 from avikam.gateway.api.dialect import Whole
-from avikam.gateway.api.fields import Stop, StrictBody, prompts, sampling
+from avikam.gateway.api.field_types import (
+    NO_LIMIT,
+    Alternatives,
+    Length,
+    ModelName,
+    Penalty,
+    PromptText,
+    RepetitionPenalty,
+    Seed,
+    Share,
+    Stop,
+    Temperature,
+    TopK,
+)
+from avikam.gateway.api.fields import StrictBody, prompts, sampling
 from avikam.gateway.api.generate import schema_text
 from avikam.gateway.api.json_body import refuse
 from avikam.gateway.doors.http import sse
@@ -20,6 +34,7 @@ from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
 from avikam.gateway.sequence.journal import Journal
 from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 
@@ -49,23 +64,23 @@ class Grammar(StrictBody):
 class Parameters(StrictBody):
     """TGI's ``parameters``; null is absent."""
 
-    max_new_tokens: int | None = None
+    max_new_tokens: Length = None
     do_sample: bool | None = Field(
         default=None, description="Without it and a temperature: greedy."
     )
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
+    temperature: Temperature = None
+    top_k: TopK = None
+    top_p: Share = None
+    repetition_penalty: RepetitionPenalty = None
+    frequency_penalty: Penalty = None
+    seed: Seed = None
     stop: Stop = None
     stop_sequences: Stop = Field(default=None, description="The older name of stop.")
     ignore_eos_token: bool | None = None
     return_full_text: bool | None = None
     details: bool | None = None
     decoder_input_details: bool | None = None
-    top_n_tokens: int | None = None
+    top_n_tokens: Alternatives = None
     grammar: Grammar | None = None
     adapter_id: str | None = None
 
@@ -73,7 +88,7 @@ class Parameters(StrictBody):
         """The fields as the shared validator knows them."""
         same = ("top_k", "top_p", "repetition_penalty", "frequency_penalty", "seed")
         given = {name: v for name in same if (v := getattr(self, name)) is not None}
-        if self.max_new_tokens is not None:
+        if self.max_new_tokens not in (None, NO_LIMIT):
             given["max_tokens"] = self.max_new_tokens
         if not self._samples():
             given["temperature"] = 0.0
@@ -90,6 +105,11 @@ class Parameters(StrictBody):
             given[kind] = schema_text(self.grammar.value, "parameters.grammar")
         return given
 
+    @property
+    def default_length(self) -> int | None:
+        """How long the answer is when no length is named; None is the model's choice."""
+        return LIMITS.max_tokens if self.max_new_tokens == NO_LIMIT else None
+
     def _samples(self) -> bool:
         """TGI samples when asked to, or when given anything to sample with."""
         hints = (self.temperature, self.top_k, self.top_p)
@@ -99,10 +119,10 @@ class Parameters(StrictBody):
 class TgiBody(StrictBody):
     """What TGI's routes take."""
 
-    inputs: str
+    inputs: PromptText
     parameters: Parameters | None = None
     stream: bool | None = None
-    model: str | None = None
+    model: ModelName = None
     options: dict[str, Any] | None = Field(
         default=None, description="What Hugging Face's clients tell its own servers: no effect."
     )
@@ -123,6 +143,7 @@ class TgiBody(StrictBody):
             prompts=prompts(self.inputs, "inputs"),
             sampling=sampling(given, _NAMES),
             model=parameters.adapter_id or self.model or "",
+            default_max_tokens=parameters.default_length,
         )
 
 
