@@ -2,7 +2,8 @@
 
 It stands behind the real worker wherever the hardware or the time for a model is missing: tests of
 the gateway, load tests, fault drills. Everything but the arithmetic is an engine's: its own thread,
-slots, a bounded queue, deadlines, cancellation, stop strings, resume, one finish per sequence.
+slots, a bounded queue, tenants' shares, deadlines, cancellation, stop strings, resume, one finish
+per sequence.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 
 from avikam.engine import fake_text
 from avikam.engine.fake_reader import Passage, reader_for
 from avikam.engine.fake_sequence import FakeSequence, made_up_choices
+from avikam.engine.fake_vocabulary import FakeVocabulary, describe
 from avikam.engine.fault_plan import INJECTED, Fault, FaultKind, FaultPlan
 from avikam.engine.interface import (
     AdapterInfo,
@@ -30,6 +31,8 @@ from avikam.engine.interface import (
     Sink,
 )
 from avikam.engine.rate import TokenRate
+from avikam.engine.shares import TURN, Shares
+from avikam.engine.waiting import WaitingQueue
 from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
 from avikam.protocol.sampling import SamplingParams
 
@@ -42,7 +45,7 @@ _NOTHING = Passage((), "")
 _ABANDONED = Passage((), "", stopped=True)
 
 
-class FakeEngine:
+class FakeEngine(FakeVocabulary):
     """Implements :class:`avikam.engine.interface.Engine` without a model."""
 
     def __init__(
@@ -59,17 +62,19 @@ class FakeEngine:
         self._slots = slots
         self._queue_requests = queue_requests
         self._queue_tokens = queue_tokens
-        self._model = _describe(model_id, max_model_len)
+        self._model = describe(model_id, max_model_len)
         self._wake = threading.Condition()
         # Guarded by _wake: who exists, who waits, and when somebody is due.
         self._sequences: dict[str, FakeSequence] = {}
-        self._waiting: deque[FakeSequence] = deque()
+        self._waiting: WaitingQueue[FakeSequence] = WaitingQueue()
         self._waiting_count = 0
         self._running = 0
+        self._shares = Shares(slots)
         self._load = 0
         self._alarms: list[tuple[float, int, FakeSequence]] = []
         self._closing = False
         self._serial = itertools.count()
+        self._arrivals = itertools.count()
         self._ordinals = itertools.count(1)
         self._steps = 0
         self._made = 0
@@ -83,28 +88,6 @@ class FakeEngine:
     @property
     def model(self) -> EngineModel:
         return self._model
-
-    def encode(self, text: str, language: str | None = None) -> list[int]:
-        tag = [fake_text.LANGUAGES[language]] if language else []
-        return [fake_text.BOS, *tag, *fake_text.encode_bytes(text)]
-
-    def encode_plain(self, text: str) -> list[int]:
-        return fake_text.encode_bytes(text)
-
-    def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        ids = [fake_text.BOS]
-        for role, content in messages:
-            ids += [fake_text.ROLES[role], *fake_text.encode_bytes(content), fake_text.EOS]
-        return [*ids, fake_text.ASSISTANT]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return fake_text.decode(tokens)
-
-    def piece(self, token: int) -> str:
-        return fake_text.piece(token)
-
-    def token_bytes(self, token: int) -> bytes:
-        return fake_text.TOKEN_BYTES[token]
 
     def load_adapter(self, name: str, path: str) -> AdapterInfo:
         raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
@@ -199,18 +182,25 @@ class FakeEngine:
 
     def _enter(self, sequence: FakeSequence) -> None:
         self._sequences[sequence.spec.request_id] = sequence
+        sequence.arrival = next(self._arrivals)
         self._load += sequence.cost
         if self._running < self._slots:
             self._admit(sequence, sequence.submitted)
-            return
-        self._waiting.append(sequence)
+        else:
+            self._wait(sequence)
+
+    def _wait(self, sequence: FakeSequence) -> None:
+        self._waiting.push(sequence.arrival, sequence)
         self._waiting_count += 1
         if sequence.spec.deadline is not None:
             self._set_alarm(sequence, sequence.spec.deadline)
 
     def _admit(self, sequence: FakeSequence, now: float) -> None:
         self._running += 1
-        sequence.admitted = now
+        self._shares.take(sequence.spec.tenant)
+        sequence.running = True
+        sequence.turn_from = sequence.index
+        sequence.admitted = sequence.admitted or now
         sequence.due = now + self._plan.ttft
         self._set_alarm(sequence, sequence.due)
 
@@ -262,7 +252,7 @@ class FakeEngine:
         deadline = sequence.spec.deadline
         if deadline is not None and now >= deadline:
             self._finish(sequence, FinishReason.DEADLINE)
-        elif sequence.admitted and sequence.due <= now:
+        elif sequence.running and sequence.due <= now:
             self._run(sequence, now)
 
     def _run(self, sequence: FakeSequence, now: float) -> None:
@@ -275,8 +265,25 @@ class FakeEngine:
             if sequence.ended:
                 return
         self._emit(sequence, now)
-        if not sequence.ended:
+        if sequence.ended:
+            return
+        if self._is_to_leave(sequence):
+            self._stop(sequence)
+            self._wait(sequence)
+            self._admit_next()
+        else:
             self._set_alarm(sequence, sequence.due)
+
+    def _is_to_leave(self, sequence: FakeSequence) -> bool:
+        """Whether its tenant has more than its share and another, below its own, waits."""
+        waiting, spec = self._waiting, sequence.spec
+        if self._running < self._slots or not waiting or waiting.urgency > spec.priority:
+            return False
+        if sequence.index - sequence.turn_from < TURN:
+            return False
+        tenants = waiting.tenants
+        needy = self._shares.needy(waiting.first, tenants)
+        return bool(needy) and spec.tenant in self._shares.overdrawn(tenants)
 
     def _replay(self, sequence: FakeSequence) -> bool:
         """Read the resumed tokens; whether there is anything left to generate."""
@@ -332,17 +339,23 @@ class FakeEngine:
         sequence.ended = True
         del self._sequences[sequence.spec.request_id]
         self._load -= sequence.cost
-        if sequence.admitted:
-            self._running -= 1
+        if sequence.running:
+            self._stop(sequence)
         else:
+            self._waiting.remove(sequence)
             self._waiting_count -= 1
 
+    def _stop(self, sequence: FakeSequence) -> None:
+        sequence.running = False
+        self._running -= 1
+        self._shares.give_back(sequence.spec.tenant)
+
     def _admit_next(self) -> None:
-        while self._waiting and self._running < self._slots:
-            sequence = self._waiting.popleft()
-            if not sequence.ended:
-                self._waiting_count -= 1
-                self._admit(sequence, time.monotonic())
+        waiting = self._waiting
+        while waiting and self._running < self._slots:
+            sequence = waiting.pop(self._shares.needy(waiting.first, waiting.tenants))
+            self._waiting_count -= 1
+            self._admit(sequence, time.monotonic())
 
     # Faults.
 
@@ -377,18 +390,3 @@ class FakeEngine:
             return
         tokens = tuple(fake_text.answer(seed, index, index + 1))
         sequence.sink(Delta(index + 3 * (kind is FaultKind.GARBLE), tokens))
-
-
-def _describe(model_id: str, max_model_len: int) -> EngineModel:
-    return EngineModel(
-        id=model_id,
-        max_model_len=max_model_len,
-        vocab_size=fake_text.VOCAB_SIZE,
-        parameters=0,
-        weights="none",
-        digest=fake_text.DIGEST,
-        attention_backend="none",
-        device="cpu",
-        created=0,
-        default_sampling=SamplingParams(temperature=1.0),
-    )

@@ -29,6 +29,9 @@ class FakeSequence:
     tpot: float
     cost: int
     submitted: float
+    arrival: int = 0
+    running: bool = False
+    turn_from: int = 0
     admitted: float = 0.0
     first: float = 0.0
     due: float = 0.0

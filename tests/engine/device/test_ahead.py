@@ -127,9 +127,11 @@ def test_a_row_without_numbers_fails_alone(
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("turn", [64, 1], ids=["slots are kept", "slots go round"])
 def test_random_operations_between_launch_and_landing(
-    monkeypatch: pytest.MonkeyPatch, place: Place, tmp_path: Path, checkpoint: Path
+    monkeypatch: pytest.MonkeyPatch, place: Place, tmp_path: Path, checkpoint: Path, turn: int
 ) -> None:
+    monkeypatch.setattr("avikam.engine.scheduler.TURN", turn)
     root = adapter_root(tmp_path, checkpoint)
     common = {"model": checkpoint, "slots": 3, "adapters": root, "weights": "float32"}
     place(None)

@@ -1,0 +1,51 @@
+"""What the fake engine says of itself and of text: bytes are its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avikam.engine import fake_text
+from avikam.engine.interface import EngineModel
+from avikam.protocol.sampling import SamplingParams
+
+
+class FakeVocabulary:
+    """The part of an engine that knows text and ids."""
+
+    def encode(self, text: str, language: str | None = None) -> list[int]:
+        tag = [fake_text.LANGUAGES[language]] if language else []
+        return [fake_text.BOS, *tag, *fake_text.encode_bytes(text)]
+
+    def encode_plain(self, text: str) -> list[int]:
+        return fake_text.encode_bytes(text)
+
+    def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        ids = [fake_text.BOS]
+        for role, content in messages:
+            ids += [fake_text.ROLES[role], *fake_text.encode_bytes(content), fake_text.EOS]
+        return [*ids, fake_text.ASSISTANT]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return fake_text.decode(tokens)
+
+    def piece(self, token: int) -> str:
+        return fake_text.piece(token)
+
+    def token_bytes(self, token: int) -> bytes:
+        return fake_text.TOKEN_BYTES[token]
+
+
+def describe(model_id: str, max_model_len: int) -> EngineModel:
+    """A model without weights."""
+    return EngineModel(
+        id=model_id,
+        max_model_len=max_model_len,
+        vocab_size=fake_text.VOCAB_SIZE,
+        parameters=0,
+        weights="none",
+        digest=fake_text.DIGEST,
+        attention_backend="none",
+        device="cpu",
+        created=0,
+        default_sampling=SamplingParams(temperature=1.0),
+    )
