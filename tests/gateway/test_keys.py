@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from avikam.cli.main import app
 from avikam.engine.interface import SequenceSpec, Sink
+from avikam.gateway.access.failed_tries import FailedTries, beginning_of
 from avikam.gateway.access.key_file import KeyFileError, read_keys, write_keys
 from avikam.gateway.access.keys import Key, KeyRing, Scope, digest, new_secret
 from avikam.gateway.server import StartError
+from tests.gateway.clock import Clock
 from tests.gateway.harness import RunningGateway, gateway_at, serving
 from tests.worker.harness import eventually
 
@@ -159,15 +161,65 @@ async def test_scopes_say_what_a_key_may_do(
         assert reply.json()["error"]["code"] == "missing_scope"
 
 
-async def test_failed_tries_of_an_address_are_limited_and_good_keys_are_not(
+async def test_failed_tries_of_a_key_are_limited_and_good_keys_are_not(
     gateway: RunningGateway,
 ) -> None:
     statuses = [(await gateway.get("/version")).status_code for _ in range(22)]
-    last = await gateway.get("/version", headers=bearer("guess"))
+    last = await gateway.get("/version")
 
     assert statuses == [401] * 20 + [429] * 2
-    assert 1 <= int(last.headers["retry-after"]) <= 60
+    assert 1 <= int(last.headers["retry-after"]) <= 3
+    assert "not valid" in last.json()["error"]["message"]
     assert (await gateway.get("/version", headers=bearer(SECRET))).status_code == 200
+
+
+async def test_what_others_try_at_an_address_does_not_hide_a_typo(gateway: RunningGateway) -> None:
+    for shown in ({}, bearer("sk-somebody-elses"), bearer("avk-bob-guess"), bearer(SECRET[:-1])):
+        statuses = [(await gateway.get("/version", headers=shown)).status_code for _ in range(21)]
+
+        assert statuses == [401] * 20 + [429], shown
+
+
+async def test_a_wrong_key_is_told_again_soon_however_often_it_is_tried() -> None:
+    clock = Clock()
+    tries = FailedTries(clock)
+    told, last, longest = 0, clock.now, 0.0
+    for _ in range(6000):
+        clock.now += 0.01
+        if tries.count("10.0.0.1", b"avk-alice") is None:
+            told, last = told + 1, clock.now
+        longest = max(longest, clock.now - last)
+
+    assert longest <= 3.0
+    assert told == 20 + 60 // 3 - 1 or told == 20 + 60 // 3
+    clock.now += 60
+    assert [tries.count("10.0.0.1", b"avk-alice") for _ in range(20)] == [None] * 20
+
+
+def test_counts_are_bounded_whatever_is_shown() -> None:
+    tries = FailedTries(Clock())
+    for number in range(10_000):
+        tries.count(f"10.0.{number // 256}.{number % 256}", b"%d" % number)
+
+    assert len(tries._until) == 4096
+
+
+@pytest.mark.parametrize(
+    ("shown", "beginning"),
+    [
+        ({SECRET.encode()}, b"avk-alice"),
+        ({b"avk-team-a.ci-1-" + b"s" * 43}, b"avk-team-a.ci-1"),
+        ({b"avk-" + b"x" * 5000 + b"-y"}, b"avk-xxxx"),
+        ({b"sk-proj-1234567890abcdef"}, b"sk-proj-"),
+        ({b"0123456789abcdef"}, b"01234567"),
+        (set(), b""),
+        ({b"a", b"b"}, b""),
+    ],
+)
+def test_a_keys_beginning_holds_nothing_of_a_secret_of_ours(
+    shown: set[bytes], beginning: bytes
+) -> None:
+    assert beginning_of(shown) == beginning
 
 
 async def test_the_tenant_is_the_keys_and_reaches_the_engine(

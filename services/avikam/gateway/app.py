@@ -198,7 +198,7 @@ class Gateway:
         return Forwarded(app, settings.root_path, settings.trusted_proxies)
 
     def _refusal(self, call: Call) -> ApiError | None:
-        return self.admission.refusal(call.tenant)
+        return self.admission.refusal(call.tenant, priority=call.priority)
 
     def _routes(self) -> list[Route]:
         generate = GenerateRoutes(self.door)

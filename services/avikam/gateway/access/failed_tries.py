@@ -1,13 +1,23 @@
-"""Counts failed tries to get in, by address, in windows of a minute."""
+"""Counts failed tries to get in, by address and by the beginning of the key that was shown.
+
+Many clients may share the address of a proxy. So a count is for one key's beginning at one address:
+what somebody else tries there does not hide from you that yours is wrong. And it never hides for
+long: twenty may fail at once, and after that one every three seconds is told so again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_PER_MINUTE = 20
-_WINDOW = 60.0
-# Addresses remembered at once; the oldest is forgotten first.
-_ADDRESSES = 4096
+# Failures that are told as such at once, and how many seconds until one more may be.
+_AT_ONCE = 20
+_SECONDS_EACH = 3.0
+# Counts remembered at the same time; the oldest is forgotten first.
+_REMEMBERED = 4096
+# Of a key that is not of our form, so much tells it from others without keeping its secret.
+_BEGINNING = 8
+# avk- and an id of at most 64 characters.
+_LONGEST_NAME = 68
 
 
 class FailedTries:
@@ -15,17 +25,28 @@ class FailedTries:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Address: (start of its window, failures in it), oldest window first.
-        self._tries: dict[str, tuple[float, int]] = {}
+        # When all failures so far would be forgotten, by address and beginning; oldest first.
+        self._until: dict[tuple[str, bytes], float] = {}
 
-    def count(self, address: str) -> float | None:
-        """Note a failure; seconds to wait once the address had too many, else None."""
-        now = self._clock()
-        start, failures = self._tries.get(address, (now, 0))
-        if now - start >= _WINDOW:
-            self._tries.pop(address)
-            start, failures = now, 0
-        self._tries[address] = start, failures + 1
-        if len(self._tries) > _ADDRESSES:
-            del self._tries[next(iter(self._tries))]
-        return start + _WINDOW - now if failures >= _PER_MINUTE else None
+    def count(self, address: str, beginning: bytes) -> float | None:
+        """Note a failure; seconds until the next one is told as such when there were too many
+        lately, else None."""
+        now, case = self._clock(), (address, beginning)
+        until = max(self._until.pop(case, now), now)
+        wait = until - now - (_AT_ONCE - 1) * _SECONDS_EACH
+        # Those that are not told do not push the next telling further away.
+        self._until[case] = until if wait > 0 else until + _SECONDS_EACH
+        if len(self._until) > _REMEMBERED:
+            del self._until[next(iter(self._until))]
+        return wait if wait > 0 else None
+
+
+def beginning_of(presented: set[bytes]) -> bytes:
+    """What names a key without being secret: ``avk-ID`` of ours, a few letters of another's; empty
+    for no key, or for two."""
+    if len(presented) != 1:
+        return b""
+    key = next(iter(presented))
+    name, dash, _ = key.rpartition(b"-")
+    ours = dash and name.startswith(b"avk-") and len(name) <= _LONGEST_NAME
+    return name if ours else key[:_BEGINNING]

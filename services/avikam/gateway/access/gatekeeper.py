@@ -1,6 +1,6 @@
 """Decides who may do what and how much of it, for HTTP and gRPC alike.
 
-no key, wrong key, two keys   401, from the 21st in a minute of one address on 429
+no key, wrong key, two keys   401; after twenty of one key and address, 429 in between
 key without the scope         403
 
 The replies are fixed texts: they do not tell a wrong id from a wrong secret. A good key is let in
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from avikam.gateway.access.failed_tries import FailedTries
+from avikam.gateway.access.failed_tries import FailedTries, beginning_of
 from avikam.gateway.access.keys import Access, Key, Scope
 from avikam.gateway.access.live_keys import LiveKeys
 from avikam.gateway.access.tariff import Tariff
@@ -58,9 +58,10 @@ class Gatekeeper:
             return _ANYBODY
         if self._keys is None:
             return Admitted("", self._tariff.allowance(None))
-        key = self._find(presented_keys(headers))
+        presented = presented_keys(headers)
+        key = self._find(presented)
         if key is None:
-            raise self._refused(address)
+            raise self._refused(address, beginning_of(presented))
         if not key.permits(access):
             raise _missing_scope(access)
         return Admitted(key.tenant, self._tariff.allowance(key), key.priority)
@@ -68,10 +69,10 @@ class Gatekeeper:
     def _find(self, presented: set[bytes]) -> Key | None:
         if self._keys is None or len(presented) != 1:
             return None
-        return self._keys.ring.find(presented.pop())
+        return self._keys.ring.find(next(iter(presented)))
 
-    def _refused(self, address: str) -> ApiError:
-        wait = self._failed.count(address)
+    def _refused(self, address: str, beginning: bytes) -> ApiError:
+        wait = self._failed.count(address, beginning)
         return _no_key() if wait is None else _too_many(wait)
 
 
@@ -105,7 +106,7 @@ def _no_key() -> ApiError:
 def _too_many(wait: float) -> ApiError:
     return ApiError(
         429,
-        "Too many requests without a valid API key; check the key and wait a minute.",
+        "The API key is not valid, and was not many times before; check it.",
         "too_many_failed_tries",
         retry_after=wait,
     )

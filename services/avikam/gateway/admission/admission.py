@@ -5,8 +5,10 @@ room > 0, all taken ->  waits its tenant's turn; 429 when the queue is full or t
                         when what waits already would take longer than anyone should wait
 no worker ready     ->  waits for the first one; 503 when none comes
 
-A tenant that has less than its share of a full queue gets its place from the one that has most: the
-newest of what that one has there is refused. So nobody can fill the queue for the others.
+Of those that wait, a lower priority goes first, whoever's it is. Into a full queue comes what is
+more urgent than the last that wait there, in the place of one of them. A tenant that has less than
+its share of a full queue gets its place from the one that has most: the newest of the least urgent
+that one has there is refused. So nobody can fill the queue for the others.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from avikam.gateway.admission.fair_queue import FairQueue
+from avikam.gateway.admission.urgent_queue import UrgentQueue
 from avikam.gateway.errors import deadline_exceeded, no_worker_ready
 from avikam.gateway.resilience.window import RollingWindow
 from avikam.protocol.errors import ApiError, overloaded
@@ -44,7 +46,7 @@ class Admission:
         self._room = room
         self._limits = limits
         self._clock = clock
-        self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._queue: UrgentQueue[asyncio.Future[None]] = UrgentQueue()
         self._ended = RollingWindow(clock)
         self._busy_since = 0.0
         self.running = 0
@@ -54,7 +56,9 @@ class Admission:
         """Sequences in the queue."""
         return len(self._queue)
 
-    async def enter(self, tenant: str, cost: int, deadline: float, begun: bool = False) -> None:
+    async def enter(
+        self, tenant: str, cost: int, deadline: float, begun: bool = False, priority: int = 0
+    ) -> None:
         """Returns when the sequence may start; every return needs a :meth:`leave`.
 
         One of a request that has ``begun`` only waits: refused, it would take with it what the
@@ -64,8 +68,8 @@ class Admission:
             self.running += 1
             return
         if not begun:
-            self._make_room(tenant, cost, deadline)
-        await self._wait(tenant, cost, deadline)
+            self._make_room(tenant, cost, deadline, priority)
+        await self._wait(tenant, cost, deadline, priority)
 
     def leave(self) -> None:
         """A sequence ended."""
@@ -82,33 +86,38 @@ class Admission:
                 self.running += 1
                 turn.set_result(None)
 
-    def refusal(self, tenant: str, patience: float = math.inf, cost: int = 1) -> ApiError | None:
+    def refusal(
+        self, tenant: str, patience: float = math.inf, cost: int = 1, priority: int = 0
+    ) -> ApiError | None:
         """Why the tenant could not enter now with something that can wait ``patience`` seconds;
         None also where it could only in another's place."""
         if not self._queue:
             return None
-        wait = self.expected_wait(tenant)
-        if self._full(cost) and not self._has_share(tenant, cost):
+        wait = self.expected_wait(tenant, priority)
+        # What is less urgent gives its place.
+        if self._full(cost, *self._queue.not_behind(priority)) and not self._has_share(
+            tenant, cost
+        ):
             return self._overloaded(wait)
         return self._overloaded(wait) if wait > min(patience, self._limits.turn) else None
 
-    def expected_wait(self, tenant: str) -> float:
+    def expected_wait(self, tenant: str, priority: int = 0) -> float:
         """Seconds until one of the tenant's that comes now would start, at the pace since somebody
         waits, of the last seconds; 0 while that is too short a time to tell a pace from."""
         self._ended.advance()
         busy = min(self._clock() - self._busy_since, self._ended.seconds)
         if not self._queue or not self._ended.total or busy < _SHORTEST_LOOK:
             return 0.0
-        return self._queue.before(tenant) * busy / self._ended.total
+        return self._queue.before(tenant, priority) * busy / self._ended.total
 
     def _overloaded(self, wait: float = 0.0) -> ApiError:
         again = min(max(wait, 1.0), self._limits.turn)
         waiting = len(self._queue)
         return overloaded(f"{waiting} sequences are waiting; send it again later.", again)
 
-    def _full(self, cost: int) -> bool:
-        queue, limits = self._queue, self._limits
-        return len(queue) >= limits.requests or queue.cost + cost > limits.tokens
+    def _full(self, cost: int, waiting: int, tokens: int) -> bool:
+        """Whether one more is too much for a queue of so many, of so many tokens."""
+        return waiting >= self._limits.requests or tokens + cost > self._limits.tokens
 
     def _has_share(self, tenant: str, cost: int) -> bool:
         """Whether the tenant, with one more, has no more than its share of the queue."""
@@ -117,15 +126,16 @@ class Admission:
         fits = tenants * (requests + 1) <= self._limits.requests
         return fits and tenants * (tokens + cost) <= self._limits.tokens
 
-    def _make_room(self, tenant: str, cost: int, deadline: float) -> None:
+    def _make_room(self, tenant: str, cost: int, deadline: float, priority: int) -> None:
         """Raise when the queue has no place for it; make one where it is due."""
         if self._limits.requests == 0:
             raise overloaded("Every worker is busy; send it again later.")
-        problem = self.refusal(tenant, deadline - self._clock(), cost)
+        problem = self.refusal(tenant, deadline - self._clock(), cost, priority)
         if problem is not None:
             raise problem
-        while self._queue and self._full(cost):
-            self._push_out(max(self._queue.tenants(), key=self._taken))
+        while self._queue and self._full(cost, len(self._queue), self._queue.cost):
+            tenants = self._queue.less_urgent(priority) or self._queue.tenants()
+            self._push_out(max(tenants, key=self._taken))
 
     def _taken(self, tenant: str) -> float:
         """The part of the queue that a tenant takes."""
@@ -137,16 +147,16 @@ class Admission:
         if not turn.done():
             turn.set_exception(self._overloaded())
 
-    async def _wait(self, tenant: str, cost: int, deadline: float) -> None:
+    async def _wait(self, tenant: str, cost: int, deadline: float, priority: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self._queue:
             self._busy_since = self._clock()
-        self._queue.push(tenant, cost, turn)
+        self._queue.push(tenant, cost, turn, priority)
         try:
             async with asyncio.timeout(self._patience(deadline)):
                 await turn
         except BaseException as error:
-            self._give_up(tenant, turn)
+            self._give_up(tenant, turn, priority)
             if isinstance(error, TimeoutError):
                 raise self._too_late(deadline) from None
             raise
@@ -155,9 +165,9 @@ class Admission:
         remaining = deadline - self._clock()
         return remaining if self._room() else min(remaining, self._limits.first_worker)
 
-    def _give_up(self, tenant: str, turn: asyncio.Future[None]) -> None:
+    def _give_up(self, tenant: str, turn: asyncio.Future[None], priority: int) -> None:
         """Leave the queue; a turn that came in the same moment goes to the next one."""
-        self._queue.remove(tenant, turn)
+        self._queue.remove(tenant, turn, priority)
         if turn.done() and not turn.cancelled() and turn.exception() is None:
             self.leave()
 

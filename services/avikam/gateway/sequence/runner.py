@@ -109,7 +109,11 @@ class SequenceRunner:
         journal = run.journal
         self._quarantine.check(journal.request)
         await self._admission.enter(
-            run.tenant, run.target.cost, run.deadline, begun=run.batch.begun
+            run.tenant,
+            run.target.cost,
+            run.deadline,
+            begun=run.batch.begun,
+            priority=journal.request.priority,
         )
         journal.started_at = self._clock()
         try:
