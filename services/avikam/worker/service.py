@@ -15,6 +15,7 @@ from avikam.worker.generate import Caller, Generation
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.status import StatusBoard
 from avikam.worker.streams import Streams
+from avikam.worker.trust import Trust
 from avikam.worker.wire import check_ids, checked_form, encode
 
 if TYPE_CHECKING:
@@ -33,16 +34,19 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         board: StatusBoard,
         streams: Streams,
         metrics: WorkerMetrics,
+        trust: Trust,
         tracing: WorkerTracing | None = None,
     ) -> None:
         self._board = board
         self._streams = streams
         self._metrics = metrics
+        self._trust = trust
         self._tracing = tracing
 
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
+        self._trust.heed(request)
         if self._tracing is None:
             await self._generation().run(request, context)
             return
@@ -56,7 +60,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Exchange(  # type: ignore[override]  # noqa: N802
         self, requests: object, context: Context
     ) -> None:
-        exchange = Exchange(self.Generate, self._metrics.count_refusal)
+        exchange = Exchange(self.Generate, self._metrics.count_refusal, self._board.most_lines)
         await exchange.run(context, self._board.closed)
 
     async def WatchStatus(  # type: ignore[override]  # noqa: N802
