@@ -28,8 +28,9 @@ from avikam.common.tracing import TracingError, open_tracing
 from avikam.engine.interface import Engine
 from avikam.protocol.limits import LIMITS
 from avikam.v1 import worker_pb2_grpc
-from avikam.worker.engines import build_engine, in_thread
+from avikam.worker.engines import build_engine
 from avikam.worker.errors import ErrorInterceptor
+from avikam.worker.file_work import in_thread
 from avikam.worker.health import HEALTH_SERVICE, WORKER_SERVICE, Health
 from avikam.worker.metrics import MetricsServer, WorkerMetrics
 from avikam.worker.service import WorkerService

@@ -11,6 +11,7 @@ from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2, worker_pb2, worker_pb2_grpc
 from avikam.worker.errors import Context
 from avikam.worker.exchange import Exchange
+from avikam.worker.file_work import FileWork
 from avikam.worker.generate import Caller, Generation
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.status import StatusBoard
@@ -42,6 +43,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._metrics = metrics
         self._trust = trust
         self._tracing = tracing
+        self._files = FileWork()
 
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
@@ -92,7 +94,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self, request: worker_pb2.LoadAdapterRequest, context: Context
     ) -> worker_pb2.LoadAdapterResponse:
         engine = self._board.engine_or_refuse()
-        info = await asyncio.to_thread(engine.load_adapter, request.name, request.path)
+        info = await self._files.run(lambda: engine.load_adapter(request.name, request.path))
         self._board.refresh()
         adapter = generation_pb2.Adapter(name=info.name, digest=info.digest, bytes=info.bytes)
         return worker_pb2.LoadAdapterResponse(adapter=adapter)
