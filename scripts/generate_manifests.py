@@ -24,6 +24,8 @@ MANIFESTS = ROOT / "deploy" / "k8s"
 # Keys are the user's own secret: a rendered file must hold none.
 VALUES = (
     "auth.existingSecret=avikam-keys",
+    "mtls.mode=none",
+    "workerToken.existingSecret=avikam-worker-token",
     "monitoring.serviceMonitor=true",
     "monitoring.podMonitor=true",
     "monitoring.prometheusRule=true",

@@ -86,17 +86,26 @@ def test_compose_is_valid() -> None:
     jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(COMPOSE)
 
 
-def test_composes_settings_are_the_services_settings() -> None:
-    gateway = load(GatewaySettings, "gateway", environ=SERVICES["gateway"]["environment"])
-    worker = load(WorkerSettings, "worker", environ=SERVICES["worker"]["environment"])
+def test_composes_settings_are_the_services_settings(tmp_path: Path) -> None:
+    gateway = load(GatewaySettings, "gateway", environ=environment("gateway", tmp_path))
+    worker = load(WorkerSettings, "worker", environ=environment("worker", tmp_path))
+    assert gateway.worker_token == worker.token
     assert gateway.workers == (f"dns:worker:{worker.port}",)
     assert grace("gateway") > gateway.drain_notice_seconds + gateway.drain_seconds
     assert grace("worker") > worker.drain_accept_seconds + worker.drain_seconds
 
 
-def test_the_gateways_keys_are_a_mounted_folder() -> None:
+def environment(service: str, folder: Path) -> dict[str, str]:
+    """What a service gets, with a file where the user's own secret is mounted."""
+    token = folder / "worker-token"
+    token.write_text("a" * 32)
+    given = SERVICES[service]["environment"].items()
+    return {name: str(token) if name.endswith("TOKEN_FILE") else value for name, value in given}
+
+
+def test_the_gateways_keys_are_a_mounted_folder(tmp_path: Path) -> None:
     """``avikam keys`` replaces the file; a file that were mounted itself would stay the old one."""
-    gateway = load(GatewaySettings, "gateway", environ=SERVICES["gateway"]["environment"])
+    gateway = load(GatewaySettings, "gateway", environ=environment("gateway", tmp_path))
     (mount,) = SERVICES["gateway"]["volumes"]
     source, target, mode = re.fullmatch(r"(\$\{.*\}):([^:]+):(\w+)", mount).groups()  # type: ignore[union-attr]
     assert source == "${AVIKAM_KEYS:-./keys}"

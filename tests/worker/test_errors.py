@@ -170,8 +170,8 @@ async def raw_error(worker: RunningWorker, method: str, data: bytes) -> aio.AioR
 
 
 async def test_the_largest_message_is_read_and_a_larger_one_is_not(worker: RunningWorker) -> None:
-    overhead = len(sequence_request("x" * LIMITS.grpc_message_bytes).SerializeToString())
-    fitting = "x" * (2 * LIMITS.grpc_message_bytes - overhead)
+    overhead = len(sequence_request("x" * LIMITS.worker_message_bytes).SerializeToString())
+    fitting = "x" * (2 * LIMITS.worker_message_bytes - overhead)
     options = [("grpc.max_send_message_length", -1)]
     async with aio.insecure_channel(f"{LOOPBACK}:{worker.server.port}", options=options) as channel:
         stub: worker_pb2_grpc.WorkerServiceAsyncStub = worker_pb2_grpc.WorkerServiceStub(channel)

@@ -7,6 +7,7 @@ content under a known name makes a new adapter: sequences that run keep the old 
 from __future__ import annotations
 
 import re
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +16,14 @@ from pathlib import Path
 
 from avikam.engine.interface import AdapterInfo
 from avikam.model.config import ModelConfig
-from avikam.model.lora import Adapter, AdapterError, AppliedAdapter, read_adapter
+from avikam.model.lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    Adapter,
+    AdapterError,
+    AppliedAdapter,
+    read_adapter,
+)
 from avikam.protocol.errors import ApiError, invalid
 
 Apply = Callable[[Adapter, Path], AppliedAdapter]
@@ -65,6 +73,7 @@ class AdapterStore:
         if name == self._config.name:
             raise invalid(f"{name!r} is the model itself; choose another name", "lora_name")
         folder = self._folder(path)
+        _check_files(folder)
         try:
             adapter = read_adapter(folder, self._config, self._budget)
         except AdapterError as error:
@@ -136,6 +145,17 @@ class AdapterStore:
         lease = self._loaded.pop(name, None)
         if lease is not None and lease.users:
             self._leaving.append(lease)
+
+
+def _check_files(folder: Path) -> None:
+    """Raise for what would never end when it is read: a pipe, a device."""
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        try:
+            kind = (folder / name).stat().st_mode
+        except OSError:
+            continue  # missing ones are named by who reads them
+        if not stat.S_ISREG(kind):
+            raise invalid(f"{name} is no regular file", "lora_path", "invalid_adapter")
 
 
 def _info(lease: AdapterLease) -> AdapterInfo:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from prometheus_client import make_wsgi_app, start_http_server
 from avikam.common.allocator import give_back_large_blocks
 from avikam.common.head import with_head
 from avikam.common.logging import configure_logging
+from avikam.common.network import is_loopback
 from avikam.common.tracing import TracingError
 from avikam.gateway.access.key_file import KeyFileError
 from avikam.gateway.app import Gateway
@@ -241,20 +241,11 @@ async def _end(tasks: set[asyncio.Task[None]]) -> None:
 
 def _check_exposure(settings: GatewaySettings) -> None:
     """Without keys, only this machine may ask."""
-    if settings.keys is None and not _is_loopback(settings.host):
+    if settings.keys is None and not is_loopback(settings.host):
         raise StartError(
             f"cannot listen on {settings.host} without a key file: anybody could use it. "
             "Set keys, or listen on 127.0.0.1"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(host: str, port: int, bound: socket.socket | None) -> socket.socket:

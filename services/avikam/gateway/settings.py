@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from avikam.common.settings import Addresses, Port, Settings, Texts
 from avikam.common.tls import certificate_files
 from avikam.protocol.limits import LIMITS, MIB
+from avikam.protocol.worker_token import tokens
 
 _LABELS = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?"
 _NAME = re.compile(rf"\*|(\*\.)?{_LABELS}|\[?[0-9a-f:.]*:[0-9a-f:.]*\]?", re.IGNORECASE)
@@ -63,6 +64,11 @@ class GatewaySettings(Settings):
     )
     lenient_model_name: bool = Field(
         default=False, description="Take unknown model names for the server's model."
+    )
+    worker_token: SecretStr | None = Field(
+        default=None,
+        description="Secret that is shown to workers (their token); of several, separated by "
+        "commas, the first. Best given as a file, AVIKAM_GATEWAY__WORKER_TOKEN_FILE.",
     )
     worker_tls_key: Path | None = Field(
         default=None, description="Own private key, PEM; without it workers are asked unencrypted."
@@ -235,6 +241,13 @@ class GatewaySettings(Settings):
         if not _ROOT_PATH.fullmatch(value):
             raise ValueError(f"{value!r} is not a path such as /llm or /team/llm")
         return value.rstrip("/")
+
+    @field_validator("worker_token")
+    @classmethod
+    def _strong_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None:
+            tokens(token.get_secret_value())
+        return token
 
     @model_validator(mode="after")
     def _whole_certificate(self) -> GatewaySettings:

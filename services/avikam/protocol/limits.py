@@ -15,6 +15,9 @@ class Limits:
     protobuf_body_bytes: int = 64 * MIB
     # gRPC frames: the protobuf limit plus room for the envelope.
     grpc_message_bytes: int = 66 * MIB
+    # What a worker takes in one message; the longest prompt, in the longest characters, fits.
+    worker_message_bytes: int = 16 * MIB
+    prompt_chars: int = 2 * MIB
     # What a client's gRPC message may have: a larger batch goes over REST, where it is counted as
     # it comes.
     grpc_request_bytes: int = 8 * MIB

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from avikam.engine.interface import Engine
@@ -83,29 +79,3 @@ def _fake(settings: WorkerSettings) -> Engine:
         queue_requests=settings.queue_requests,
         queue_tokens=settings.queue_tokens,
     )
-
-
-async def in_thread(build: Callable[[], Engine]) -> Engine:
-    """Run ``build`` in a thread that nobody has to wait for when the worker is told to stop."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[Engine] = loop.create_future()
-
-    def settle(engine: Engine | None, error: BaseException | None) -> None:
-        if result.done():
-            return
-        if engine is not None:
-            result.set_result(engine)
-        elif error is not None:
-            result.set_exception(error)
-
-    def work() -> None:
-        engine, problem = None, None
-        try:
-            engine = build()
-        except BaseException as error:  # raised again by whoever awaits
-            problem = error
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, engine, problem)
-
-    threading.Thread(target=work, name="load-engine", daemon=True).start()
-    return await result

@@ -21,7 +21,16 @@ from grpc import aio
 from avikam.common.tracing import recorded_trace
 from avikam.protocol.aborted_calls import leaving_nothing
 from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.field_count import (
+    DETOKENIZE,
+    EXCHANGE,
+    SEQUENCE,
+    TOKENIZE,
+    Inside,
+    check_fields,
+)
 from avikam.protocol.rpc_errors import status_code, trailers
+from avikam.worker.trust import Trust
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +39,8 @@ _Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 # A status travels in HTTP/2 headers, which have a bound.
 _DETAILS_CHARS = 2000
+# What one message may hold: a conversation of the most messages has some thousands of fields.
+_MOST_FIELDS, _MOST_IDS = 2**16, 2**21
 INTERNAL_TEXT = "The worker failed on this request; its log has the request id."
 
 
@@ -39,8 +50,10 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
     Reflection is no coroutine and stays as it is.
     """
 
-    def __init__(self, on_refusal: Callable[[str], None]) -> None:
+    def __init__(self, on_refusal: Callable[[str], None], trust: Trust) -> None:
         self._on_refusal = on_refusal
+        self._trust = trust
+        self._stranger = grpc.stream_stream_rpc_method_handler(self._turn_away)
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(  # type: ignore[override]  # an unknown method has no handler
@@ -50,29 +63,36 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         ],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        if not self._trust.admits(details.method, details.invocation_metadata or ()):
+            return self._stranger
         if details.method in self._guarded:
             return self._guarded[details.method]
         handler = await continuation(details)
         if handler is None or inspect.isasyncgenfunction(handler.stream_stream):
             return handler
-        guarded = self._guard(handler)
+        guarded = self._guard(handler, details.method)
         self._guarded[details.method] = guarded
         return guarded
 
-    def _guard(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    def _guard(
+        self, handler: grpc.RpcMethodHandler[Any, Any], method: str
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        inside = DETOKENIZE if method.endswith("/Detokenize") else TOKENIZE
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._guarded_call(handler.stream_stream, lambda requests: requests),
-                handler.request_deserializer,
+                _counted(handler.request_deserializer, EXCHANGE),
                 handler.response_serializer,
             )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._guarded_call(handler.unary_stream, handler.request_deserializer),
+                self._guarded_call(
+                    handler.unary_stream, _counted(handler.request_deserializer, SEQUENCE)
+                ),
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._guarded_call(handler.unary_unary, handler.request_deserializer),
+            self._guarded_call(handler.unary_unary, _counted(handler.request_deserializer, inside)),
             response_serializer=handler.response_serializer,
         )
 
@@ -97,11 +117,30 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return leaving_nothing(call)
 
+    async def _turn_away(self, _: object, context: Context) -> None:
+        await self._abort(context, _STRANGER)
+
     async def _abort(self, context: Context, error: ApiError) -> None:
         self._on_refusal(error.code)
         metadata = (*trailers(error), *error.headers.items())
         await context.abort(status_code(error), error.message[:_DETAILS_CHARS], metadata)
 
+
+def _counted(deserialize: Any, inside: Inside) -> Any:
+    """The same, once it is known that the message becomes nothing huge."""
+
+    def counted(data: bytes) -> Any:
+        check_fields(data, inside, _MOST_FIELDS, most_ids=_MOST_IDS)
+        return deserialize(data)
+
+    return counted
+
+
+_STRANGER = ApiError(
+    401,
+    "This worker serves gateways that show its token; set worker_token at the gateway.",
+    "invalid_token",
+)
 
 _NOT_A_MESSAGE = invalid(
     "The request is not a message of this method; check the client's protocol.",

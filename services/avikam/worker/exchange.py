@@ -16,11 +16,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.errors import ApiError, invalid, overloaded
 from avikam.v1 import worker_pb2
 from avikam.worker.errors import INTERNAL_TEXT, Context, log_failure
 from avikam.worker.line import Line
 from avikam.worker.outbox import Outbox
+
+# What a gateway sends at once is some hundred.
+_MOST_STARTS = 4096
+# So many lines are not worth asking the engine how many it takes.
+_FEW_LINES = 256
 
 Generate = Callable[[worker_pb2.SequenceRequest, Line], Awaitable[None]]
 
@@ -28,9 +33,12 @@ Generate = Callable[[worker_pb2.SequenceRequest, Line], Awaitable[None]]
 class Exchange:
     """The worker's side of one Exchange call."""
 
-    def __init__(self, generate: Generate, on_refusal: Callable[[str], None]) -> None:
+    def __init__(
+        self, generate: Generate, on_refusal: Callable[[str], None], most_lines: Callable[[], int]
+    ) -> None:
         self._generate = generate
         self._on_refusal = on_refusal
+        self._most_lines = most_lines
         self._outbox = Outbox()
         self._lines: dict[int, Line] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -60,8 +68,15 @@ class Exchange:
 
     async def _read(self, context: Context) -> None:
         while isinstance(message := await context.read(), worker_pb2.ExchangeRequest):
+            if len(message.start) > _MOST_STARTS:
+                raise invalid(
+                    f"{len(message.start)} lines start in one message, at most {_MOST_STARTS}",
+                    "start",
+                )
             for start in message.start:
                 self._start(start)
+            if self._outbox.overflows:
+                raise overloaded("what this call was told is not read; call again")
             for number in message.cancel:
                 if number in self._tasks:
                     self._tasks[number].cancel()
@@ -79,6 +94,9 @@ class Exchange:
     def _start(self, start: worker_pb2.StartSequence) -> None:
         if start.line in self._tasks:
             self._end(start.line, invalid(f"line {start.line} is in use", "line"))
+            return
+        if len(self._tasks) >= _FEW_LINES and len(self._tasks) >= self._most_lines():
+            self._end(start.line, overloaded(f"{len(self._tasks)} lines are open already"))
             return
         line = Line(self._outbox, start.line, start.timeout_ms)
         task = asyncio.create_task(self._serve(line, start.sequence))

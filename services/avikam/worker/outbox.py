@@ -11,6 +11,8 @@ from avikam.v1 import worker_pb2
 _FULL = 256 * 1024
 # Messages that may be on their way: sent, and not known to have been read.
 _WINDOW = 4
+# Messages that may wait to be sent. Lines wait before there are many, but their ends do not.
+_MOST_MESSAGES = 64
 # What a frame is taken to have where counting is not worth its cost.
 _PLAIN = 96
 
@@ -29,6 +31,11 @@ class Outbox:
     def full(self) -> bool:
         """Whether lines must wait before they add more: nothing they add would leave now."""
         return self._unread >= _WINDOW
+
+    @property
+    def overflows(self) -> bool:
+        """Whether more waits than any reader that reads leaves there."""
+        return len(self._messages) > _MOST_MESSAGES
 
     def frame(self, line: int, frame: worker_pb2.SequenceFrame) -> None:
         """Add a line's frame."""

@@ -28,8 +28,9 @@ from avikam.common.tracing import TracingError, open_tracing
 from avikam.engine.interface import Engine
 from avikam.protocol.limits import LIMITS
 from avikam.v1 import worker_pb2_grpc
-from avikam.worker.engines import build_engine, in_thread
+from avikam.worker.engines import build_engine
 from avikam.worker.errors import ErrorInterceptor
+from avikam.worker.file_work import in_thread
 from avikam.worker.health import HEALTH_SERVICE, WORKER_SERVICE, Health
 from avikam.worker.metrics import MetricsServer, WorkerMetrics
 from avikam.worker.service import WorkerService
@@ -37,6 +38,7 @@ from avikam.worker.settings import WorkerSettings
 from avikam.worker.status import StatusBoard, WorkerState
 from avikam.worker.streams import Streams
 from avikam.worker.tls import server_credentials
+from avikam.worker.trust import Trust
 
 if TYPE_CHECKING:
     from avikam.worker.sequence_trace import WorkerTracing
@@ -53,8 +55,17 @@ _GOODBYE_SECONDS = 5.0
 # no more than this.
 _LAST_WORD_SECONDS = 0.5
 
+# Connections, and calls of one: a gateway has one connection, and a handful of calls on it.
+_MOST_CONNECTIONS = 1000
+_MOST_CALLS = 1000
+
 _OPTIONS = (
-    ("grpc.max_receive_message_length", LIMITS.grpc_message_bytes),
+    ("grpc.max_receive_message_length", LIMITS.worker_message_bytes),
+    # Gateways send messages as they are; a compressed one could be a thousand times its size.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
+    ("grpc.max_concurrent_streams", _MOST_CALLS),
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_send_message_length", LIMITS.grpc_message_bytes),
     # A second worker on the same port is to fail, not to share it.
     ("grpc.so_reuseport", 0),
@@ -102,8 +113,10 @@ class WorkerServer:
         """Listen, and say that the worker is loading. Raises :class:`StartError`."""
         loop = asyncio.get_running_loop()
         self.streams = Streams(loop)
+        self._trust = _trust(self.settings)
         self._server = aio.server(
-            options=_OPTIONS, interceptors=[ErrorInterceptor(self.metrics.count_refusal)]
+            options=_OPTIONS,
+            interceptors=[ErrorInterceptor(self.metrics.count_refusal, self._trust)],
         )
         self.port = self._listen()
         self.board = StatusBoard(self._worker_id(), avikam.__version__, self.settings.stall_seconds)
@@ -199,8 +212,11 @@ class WorkerServer:
         if self.settings.engine == "fake":
             from avikam.worker.fault_injection import FaultyWorkerService
 
-            return FaultyWorkerService(self.board, self.streams, self.metrics, self._tracing)
-        return WorkerService(self.board, self.streams, self.metrics, self._tracing)
+            return FaultyWorkerService(*self._served(), self._tracing)
+        return WorkerService(*self._served(), self._tracing)
+
+    def _served(self) -> tuple[StatusBoard, Streams, WorkerMetrics, Trust]:
+        return self.board, self.streams, self.metrics, self._trust
 
     def _worker_id(self) -> str:
         return self.settings.worker_id or f"{socket.gethostname()}:{self.port}"
@@ -232,6 +248,20 @@ class WorkerServer:
             if self.board.engine is not None and not self.board.engine.stats().alive:
                 self.engine_died.set()
                 return
+
+
+def _trust(settings: WorkerSettings) -> Trust:
+    try:
+        trust = Trust(settings)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+    if not trust.believes:
+        _log.warning(
+            "open to whoever reaches %s: no token, no certificates; tenants and priorities that "
+            "callers name do not count",
+            settings.host,
+        )
+    return trust
 
 
 def _credentials(settings: WorkerSettings) -> ServerCredentials | None:

@@ -11,10 +11,12 @@ from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2, worker_pb2, worker_pb2_grpc
 from avikam.worker.errors import Context
 from avikam.worker.exchange import Exchange
+from avikam.worker.file_work import FileWork
 from avikam.worker.generate import Caller, Generation
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.status import StatusBoard
 from avikam.worker.streams import Streams
+from avikam.worker.trust import Trust
 from avikam.worker.wire import check_ids, checked_form, encode
 
 if TYPE_CHECKING:
@@ -33,16 +35,20 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         board: StatusBoard,
         streams: Streams,
         metrics: WorkerMetrics,
+        trust: Trust,
         tracing: WorkerTracing | None = None,
     ) -> None:
         self._board = board
         self._streams = streams
         self._metrics = metrics
+        self._trust = trust
         self._tracing = tracing
+        self._files = FileWork()
 
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
+        self._trust.heed(request)
         if self._tracing is None:
             await self._generation().run(request, context)
             return
@@ -56,7 +62,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Exchange(  # type: ignore[override]  # noqa: N802
         self, requests: object, context: Context
     ) -> None:
-        exchange = Exchange(self.Generate, self._metrics.count_refusal)
+        exchange = Exchange(self.Generate, self._metrics.count_refusal, self._board.most_lines)
         await exchange.run(context, self._board.closed)
 
     async def WatchStatus(  # type: ignore[override]  # noqa: N802
@@ -88,7 +94,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self, request: worker_pb2.LoadAdapterRequest, context: Context
     ) -> worker_pb2.LoadAdapterResponse:
         engine = self._board.engine_or_refuse()
-        info = await asyncio.to_thread(engine.load_adapter, request.name, request.path)
+        info = await self._files.run(lambda: engine.load_adapter(request.name, request.path))
         self._board.refresh()
         adapter = generation_pb2.Adapter(name=info.name, digest=info.digest, bytes=info.bytes)
         return worker_pb2.LoadAdapterResponse(adapter=adapter)

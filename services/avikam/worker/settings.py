@@ -11,6 +11,7 @@ import avikam
 from avikam.common.settings import Port, Settings, Texts
 from avikam.common.tls import certificate_files
 from avikam.engine.fault_plan import FaultPlan
+from avikam.protocol.worker_token import tokens
 
 EMBEDDED_MODEL = "avikam1-nano"
 
@@ -25,11 +26,25 @@ def embedded_model() -> Path:
 class WorkerSettings(Settings):
     """The numbers a worker runs with; see :mod:`avikam.common.settings` for their sources."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on; other than loopback it needs a token, certificates, or "
+        "open.",
+    )
     port: Port = Field(default=50051, description="Port of the gRPC service; 0 takes a free one.")
     metrics_port: Port | None = Field(
         default=9091,
         description="Port of /metrics, /livez and /readyz; 0 takes a free one, off means none.",
+    )
+    token: SecretStr | None = Field(
+        default=None,
+        description="Secret that gateways show (their worker_token); several, separated by commas, "
+        "are all taken. Best given as a file, AVIKAM_WORKER__TOKEN_FILE.",
+    )
+    open: bool = Field(
+        default=False,
+        description="Listen on an address that others reach without token or certificates; "
+        "tenants and priorities that callers name do not count then.",
     )
     tls_key: Path | None = Field(
         default=None, description="Own private key, PEM; without it gateways come unencrypted."
@@ -156,6 +171,13 @@ class WorkerSettings(Settings):
     def _whole_certificate(self) -> WorkerSettings:
         certificate_files(self.tls_key, self.tls_certificate, self.tls_authority)
         return self
+
+    @field_validator("token")
+    @classmethod
+    def _strong_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None:
+            tokens(token.get_secret_value())
+        return token
 
     @field_validator("plan")
     @classmethod

@@ -149,6 +149,12 @@ class StatusBoard:
             tokens_per_second=stats.tokens_per_second,
         )
 
+    def most_lines(self) -> int:
+        """Sequences that one gateway may have here: as many as the engine ever lets in, twice its
+        queue and slots."""
+        stats = self._stats()
+        return 2 * (stats.slots_total + stats.queue_limit)
+
     def _stats(self) -> EngineStats:
         return _NO_ENGINE if self._engine is None else self._engine.stats()
 

@@ -108,7 +108,9 @@ def check_ids(ids: Iterable[int], vocab_size: int, param: str) -> None:
 async def prompt_ids(prompt: generation_pb2.Prompt, language: str, engine: Engine) -> Sequence[int]:
     """Ids of a prompt in any of its forms, ready for the engine."""
     max_model_len = engine.model.max_model_len
-    characters = checked_form(prompt, language, engine, LIMITS.token_chars * max_model_len)
+    characters = checked_form(
+        prompt, language, engine, min(LIMITS.token_chars * max_model_len, LIMITS.prompt_chars)
+    )
     if characters <= _ENCODE_INLINE_CHARACTERS:
         return encode(prompt, language, engine)
     return await asyncio.to_thread(encode, prompt, language, engine)

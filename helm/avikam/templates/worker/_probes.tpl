@@ -2,7 +2,7 @@
      Takes {root, ready, period, failures, own}: seconds, and how many failures count. */}}
 {{- define "avikam.workerProbe" -}}
 {{- $base := dict "periodSeconds" .period "timeoutSeconds" (min .period 5) "failureThreshold" .failures -}}
-{{- if ne .root.Values.mtls.mode "none" -}}
+{{- if ne (include "avikam.mtlsMode" .root) "none" -}}
 {{- $_ := set $base "httpGet" (dict "path" (ternary "/readyz" "/livez" .ready) "port" "metrics") -}}
 {{- else if .ready -}}
 {{- $_ := set $base "grpc" (dict "port" 50051 "service" "avikam.v1.WorkerService") -}}

@@ -22,8 +22,8 @@ from avikam.gateway.api.protobuf import (
     prefers_protobuf,
 )
 from avikam.gateway.doors.call import call_of
-from avikam.gateway.doors.field_count import GENERATE
 from avikam.gateway.doors.http.body import BodyKind
+from avikam.protocol.field_count import GENERATE
 from avikam.protocol.requests import from_message
 from avikam.v1 import inference_pb2
 

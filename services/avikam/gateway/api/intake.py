@@ -18,13 +18,13 @@ from avikam.gateway.beside import beside
 from avikam.gateway.budget.room import Hold, Room
 from avikam.gateway.budget.weights import json_weight, message_weight
 from avikam.gateway.doors.call import Call, call_of
-from avikam.gateway.doors.field_count import Inside, check_fields
 from avikam.gateway.doors.http.body import BodyKind, body_kind, read_body
 from avikam.gateway.generation import Generation
 from avikam.gateway.idempotency.answers import Answers, Twice, checked_key, fingerprint
 from avikam.gateway.metered_handler import MeteredHandler
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.errors import invalid
+from avikam.protocol.field_count import Inside, check_fields
 from avikam.protocol.requests import GenerationRequest, check_request
 
 _SHORTEST_TIMEOUT = 0.1

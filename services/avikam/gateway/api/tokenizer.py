@@ -17,11 +17,11 @@ from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import parse_object, validate
 from avikam.gateway.api.offsets import spans
 from avikam.gateway.budget.price import tokenized
-from avikam.gateway.doors.field_count import TOKENIZE
 from avikam.gateway.doors.http.body import PROTOBUF, BodyKind
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.field_count import TOKENIZE
 from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import check_prompt
 from avikam.protocol.wire import chat_prompt, text_prompt

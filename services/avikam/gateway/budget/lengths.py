@@ -20,7 +20,7 @@ def check_lengths(asked: GenerationRequest, context: int) -> None:
 
 def check_prompts(prompts: Iterable[pb.Prompt], context: int, wanted: int) -> None:
     """The same of prompts that ``wanted`` tokens are to follow."""
-    most = LIMITS.token_chars * context
+    most = min(LIMITS.token_chars * context, LIMITS.prompt_chars)
     for prompt in prompts:
         if len(prompt.tokens.ids) >= context:
             raise context_overflow(context, len(prompt.tokens.ids), wanted)

@@ -6,13 +6,16 @@ time, timeout, ping timeout and unlimited pings without data are needed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any, cast
 
 import grpc
 
 from avikam.common.tls import certificate_files
 from avikam.gateway.settings import GatewaySettings
 from avikam.protocol.limits import LIMITS
+from avikam.protocol.worker_token import HEADER, tokens
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 2000),
@@ -34,18 +37,53 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 OpenChannel = Callable[[str], grpc.aio.Channel]
 
 
+class TokenChannel:
+    """A channel whose calls carry a token.
+
+    Not an interceptor: that would stand between us and every message of a stream.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        metadata = ((HEADER, token),)
+
+        def carrying(opener: Any) -> Any:
+            def method(*args: Any, **options: Any) -> Any:
+                return functools.partial(opener(*args, **options), metadata=metadata)
+
+            return method
+
+        self.unary_unary = carrying(channel.unary_unary)
+        self.unary_stream = carrying(channel.unary_stream)
+        self.stream_unary = carrying(channel.stream_unary)
+        self.stream_stream = carrying(channel.stream_stream)
+        self.close = channel.close
+
+
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to one worker; it connects when first used."""
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
 def channel_opener(settings: GatewaySettings) -> OpenChannel:
-    """How channels are opened: with certificates where the settings have them.
+    """How channels are opened: with a token and with certificates where the settings have them.
 
     A worker is known by an address that its certificate cannot hold, so the certificate has a name
     that all workers share. Renewed files count for channels opened from then on. Raises OSError for
     files that cannot be read.
     """
+    connect = _certified_opener(settings)
+    if settings.worker_token is None:
+        return connect
+    token = tokens(settings.worker_token.get_secret_value())[0].decode()
+
+    def open_with_token(address: str) -> grpc.aio.Channel:
+        # All of a channel that a stub and its owner use.
+        return cast(grpc.aio.Channel, TokenChannel(connect(address), token))
+
+    return open_with_token
+
+
+def _certified_opener(settings: GatewaySettings) -> OpenChannel:
     files = certificate_files(
         settings.worker_tls_key, settings.worker_tls_certificate, settings.worker_tls_authority
     )

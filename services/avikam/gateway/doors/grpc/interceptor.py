@@ -25,7 +25,6 @@ from avikam.gateway.beside import beside
 from avikam.gateway.budget.room import NO_ROOM, Hold, Room
 from avikam.gateway.budget.weights import message_weight
 from avikam.gateway.doors.call import Call, by_name, request_id
-from avikam.gateway.doors.field_count import Inside, check_fields
 from avikam.gateway.doors.grpc.methods import METHODS, UNDECLARED, Method
 from avikam.gateway.doors.grpc.receiving import Receiving
 from avikam.gateway.doors.http.body import too_slow
@@ -38,6 +37,7 @@ from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.traces import Traces
 from avikam.protocol.aborted_calls import leaving_nothing
 from avikam.protocol.errors import ApiError, invalid, unavailable
+from avikam.protocol.field_count import Inside, check_fields
 from avikam.protocol.rpc_errors import status_code, trailers
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from avikam.gateway.access.keys import Access
-from avikam.gateway.doors.field_count import GENERATE, TOKENIZE, Inside
+from avikam.protocol.field_count import GENERATE, TOKENIZE, Inside
 
 
 @dataclass(frozen=True, slots=True)

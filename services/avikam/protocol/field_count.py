@@ -35,6 +35,10 @@ _NOT_LAST = bytes(range(128, 256))
 _PROMPT: Inside = {2: {1: IDS}, 3: {}}  # token ids; chat, whose messages count
 GENERATE: Inside = {2: _PROMPT, 3: {}}  # prompts; sampling with its lists
 TOKENIZE: Inside = {1: _PROMPT}
+# And of worker.proto: a sequence, what one exchange message may start and name, ids to write out.
+SEQUENCE: Inside = {3: _PROMPT, 4: {}, 9: IDS}
+EXCHANGE: Inside = {1: {2: SEQUENCE}, 2: IDS, 3: IDS, 4: IDS}
+DETOKENIZE: Inside = {1: IDS}
 
 
 class _DamagedError(Exception):
@@ -54,9 +58,16 @@ class Census:
     longest: int = 0
 
 
-def check_fields(body: bytes, inside: Inside, most: int = MOST_FIELDS, context: int = 0) -> Census:
-    """Count. Raise a 400 for a body of more than ``most`` fields, those ``inside`` included, or
-    with a prompt that ``context`` tokens (0: unknown) cannot hold."""
+def check_fields(
+    body: bytes,
+    inside: Inside,
+    most: int = MOST_FIELDS,
+    context: int = 0,
+    most_ids: int | None = None,
+) -> Census:
+    """Count. Raise a 400 for a body of more than ``most`` fields, those ``inside`` included, of
+    more than ``most_ids`` token ids, or with a prompt that ``context`` tokens (0: unknown) cannot
+    hold."""
     census = Census()
     if len(body) <= _SMALL_BYTES:
         return census
@@ -68,6 +79,8 @@ def check_fields(body: bytes, inside: Inside, most: int = MOST_FIELDS, context: 
         raise invalid(
             f"the message has more than {most} fields; send fewer prompts", "prompt"
         ) from None
+    if most_ids is not None and census.ids > most_ids:
+        raise invalid(f"the message has {census.ids} token ids, at most {most_ids}", "token_ids")
     if context and census.longest >= context:
         raise context_overflow(context, census.longest, 1)
     return census

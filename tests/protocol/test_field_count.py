@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avikam.gateway.doors.field_count import GENERATE, TOKENIZE, check_fields
 from avikam.protocol.errors import ApiError
+from avikam.protocol.field_count import GENERATE, TOKENIZE, check_fields
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2
 
