@@ -15,7 +15,8 @@ from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.field_types import ModelName, RequiredLength, Stops
 from avikam.gateway.api.fields import SamplingFields, StrictBody, sampling
-from avikam.gateway.api.foreign.routes import MESSAGES, refuse_on
+from avikam.gateway.api.foreign.refusal import Table
+from avikam.gateway.api.foreign.routes import COUNTED, refuse_on
 from avikam.gateway.api.history.anthropic_messages import turns
 from avikam.gateway.api.history.parts import content_text
 from avikam.gateway.api.history.schemas import AnthropicMessages, AnthropicSystem
@@ -33,7 +34,7 @@ from avikam.v1 import generation_pb2 as pb
 _NAMES = {"stop": "stop_sequences"}
 
 
-class Conversation(StrictBody):
+class MessagesConversation(StrictBody):
     """What both routes take."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -43,9 +44,9 @@ class Conversation(StrictBody):
     system: AnthropicSystem = None
 
     @classmethod
-    def check(cls, data: dict[str, Any]) -> None:
+    def check(cls, data: dict[str, Any], table: Table = COUNTED) -> None:
         """400 for fields that are not there, and for more messages than are worth looking at."""
-        refuse_on(data, MESSAGES)
+        refuse_on(data, table)
         messages = data.get("messages")
         if isinstance(messages, list) and len(messages) > LIMITS.messages:
             raise invalid(f"{len(messages)} messages, at most {LIMITS.messages}", "messages")
@@ -63,7 +64,7 @@ class Conversation(StrictBody):
         return chat_prompt([*([("system", system)] if system else []), *turns(self.messages)])
 
 
-class MessagesBody(Conversation, SamplingFields):
+class MessagesBody(MessagesConversation, SamplingFields):
     """What ``/v1/messages`` takes; sampling fields besides Anthropic's are our own route's."""
 
     model_config = ConfigDict(strict=True, extra="ignore")

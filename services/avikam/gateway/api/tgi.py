@@ -42,7 +42,7 @@ from avikam.v1 import generation_pb2 as pb
 _NAMES = {"max_tokens": "max_new_tokens", "logprobs": "top_n_tokens"}
 
 
-class Grammar(StrictBody):
+class TgiGrammar(StrictBody):
     """What the answer must look like."""
 
     type: Literal["json", "json_object", "json_schema", "regex"]
@@ -69,7 +69,7 @@ class Parameters(StrictBody):
     details: bool | None = None
     decoder_input_details: bool | None = None
     top_n_tokens: Alternatives = None
-    grammar: Grammar | None = None
+    grammar: TgiGrammar | None = None
     adapter_id: str | None = None
 
     def given(self) -> dict[str, Any]:

@@ -95,6 +95,9 @@ MESSAGES: Table = {
     "top_logprobs": (0,),
 }
 
+# Tools add nothing to a prompt of this model, so a count with them is the count without.
+COUNTED: Table = _without(MESSAGES, "tool_choice", "tools")
+
 # Of TGI's ``parameters``. What nobody knows is refused there too.
 TGI_PARAMETERS: Table = {
     "bad_words_ids": ([],),
