@@ -14,6 +14,7 @@ from tests.gateway.harness import PROTOBUF, RunningGateway
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DIGITS = "9" * 400
+SIXTY_FIVE = json.dumps([str(number) for number in range(65)])
 
 
 async def refuses(
@@ -84,18 +85,18 @@ async def test_what_is_no_json_object(
 
 # field, values as they stand in the JSON text
 BAD_FIELDS: list[tuple[str, list[str]]] = [
-    ("max_tokens", ['"16"', "true", "16.0", "-1", "0", "2147483648", DIGITS, "[1]", "{}"]),
+    ("max_tokens", ['"16"', "true", "16.5", "-2", "0", "2147483648", DIGITS, "[1]", "{}"]),
     ("min_tokens", ['"1"', "-1", "true", DIGITS]),
     ("temperature", ['"1"', "true", "-1", "2.1", "1e400", "-0.1", DIGITS, "[]"]),
-    ("top_p", ["0", "1.1", "-1", "true", '"1"', "1e400"]),
+    ("top_p", ["1.1", "-1", "true", '"1"', "1e400"]),
     ("top_k", ["-2", "1.5", "true", '"5"', DIGITS]),
     ("min_p", ["-1", "1.1", "true"]),
     ("repetition_penalty", ["0", "-1", "1e400", "true"]),
     ("presence_penalty", ["-2.1", "2.1", "true"]),
     ("frequency_penalty", ["-2.1", "2.1", '"1"']),
-    ("seed", ["-1", "18446744073709551616", "1.5", '"1"', "true", DIGITS]),
-    ("stop", ["5", '[""]', '""', "[5]", '["a","b","c","d","e"]', f'"{"9" * 257}"', "{}"]),
-    ("stop_token_ids", ["5", '["5"]', "[-1]", f"[{DIGITS}]", "[true]", "[1.0]"]),
+    ("seed", ["-9223372036854775809", "18446744073709551616", "1.5", '"1"', "true", DIGITS]),
+    ("stop", ["5", "[5]", "[null]", SIXTY_FIVE, f'"{"9" * 257}"', "{}"]),
+    ("stop_token_ids", ["5", '["5"]', "[-1]", f"[{DIGITS}]", "[true]", "[1.5]"]),
     ("logit_bias", ["5", '{"a": 1}', '{"-1": 1}', '{"5": 101}', '{"5": 1e400}', '{"5": true}']),
     ("logit_bias", [f'{{"5": {DIGITS}}}', f'{{"{DIGITS}": 1}}']),
     ("logprobs", ["-1", "21", "1000000", '"1"', "1.5", DIGITS]),

@@ -92,7 +92,11 @@ async def test_counted_tokens_are_those_of_the_message(client: AsyncAnthropic) -
     ("change", "kind", "words"),
     [
         ({"max_tokens": 0}, "invalid_request_error", "max_tokens"),
-        ({"max_tokens": 9999}, "invalid_request_error", "maximum context length"),
+        (
+            {"messages": [{"role": "user", "content": "x" * 5000}]},
+            "invalid_request_error",
+            "maximum context length",
+        ),
         ({"model": "claude"}, "not_found_error", "claude"),
         ({"tools": [{"name": "t", "input_schema": {}}]}, "invalid_request_error", "tools"),
         (
@@ -102,7 +106,7 @@ async def test_counted_tokens_are_those_of_the_message(client: AsyncAnthropic) -
         ),
         ({"messages": []}, "invalid_request_error", "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "invalid_request_error", "role"),
-        ({"stop_sequences": [""]}, "invalid_request_error", "stop_sequences"),
+        ({"stop_sequences": ["9" * 257]}, "invalid_request_error", "stop_sequences"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )

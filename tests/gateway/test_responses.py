@@ -102,7 +102,7 @@ async def test_an_answer_that_breaks_off_ends_in_an_error() -> None:
             {"text": {"format": {"type": "json_schema", "schema": {"maximum": 10**30}}}},
             "text.format",
         ),
-        ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0]"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ({"input": []}, "input"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),

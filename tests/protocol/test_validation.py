@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS
+from avikam.protocol.off_values import in_our_spelling
 from avikam.protocol.requests import GenerationRequest, check_request
 from avikam.protocol.sampling import SamplingParams
 from avikam.protocol.validation import check_sampling
@@ -147,7 +148,8 @@ def test_fields_are_refused_with_a_400_or_cross_the_wire_unchanged(asked: dict[s
         return
     received = pb.SamplingParams.FromString(message.SerializeToString())
     # Empty lists and false are absent on the wire, and mean the same.
-    meant = {name: value for name, value in asked.items() if value or type(value) in (int, float)}
+    ours = in_our_spelling(asked)
+    meant = {name: value for name, value in ours.items() if value or type(value) in (int, float)}
     meant |= {"json_schema": asked["json_schema"]} if "json_schema" in asked else {}
     assert given_sampling(received) == meant
 

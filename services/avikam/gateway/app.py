@@ -31,12 +31,12 @@ from avikam.gateway.api.completions import CompletionBody
 from avikam.gateway.api.generate import GenerateBody
 from avikam.gateway.api.generate_routes import GenerateRoutes
 from avikam.gateway.api.intake import Intake
-from avikam.gateway.api.messages import Conversation, MessagesBody
+from avikam.gateway.api.messages import MessagesBody, MessagesConversation
 from avikam.gateway.api.messages_routes import MessagesRoutes
 from avikam.gateway.api.models import ModelRoutes
 from avikam.gateway.api.openai_routes import OpenAIRoutes
 from avikam.gateway.api.operations import OperationRoutes
-from avikam.gateway.api.reply_schemas import REPLIES
+from avikam.gateway.api.reply_schemas import EVENTS, REPLIES
 from avikam.gateway.api.responses import ResponsesBody
 from avikam.gateway.api.tgi import TgiBody
 from avikam.gateway.api.tokenizer import DetokenizeBody, TokenizeBody, TokenizerRoutes
@@ -216,7 +216,7 @@ class Gateway:
             generating("/v1/chat/completions", openai.chat, (ChatBody,)),
             generating("/v1/responses", openai.responses, (ResponsesBody,)),
             generating("/v1/messages", messages.messages, (MessagesBody,)),
-            working("/v1/messages/count_tokens", messages.count_tokens, (Conversation,)),
+            working("/v1/messages/count_tokens", messages.count_tokens, (MessagesConversation,)),
             working("/v1/load_lora_adapter", adapters.load, (LoadAdapterBody,), "admin"),
             working("/v1/unload_lora_adapter", adapters.unload, (UnloadAdapterBody,), "admin"),
             looking("/v1/models", models.list_models, protobuf=True),
@@ -237,7 +237,7 @@ class Gateway:
             metrics = looking("/metrics", operations.metrics, "metrics")
             routes.append(replace(metrics, media_type="text/plain"))
         routes = [looking("/", _index(routes, self.settings.console).index), *routes]
-        routes = [replace(r, replies=REPLIES.get((r.method, r.path), ())) for r in routes]
+        routes = [_with_replies(route) for route in routes]
         return routes + (Documentation(routes, __version__).routes() if self.settings.docs else [])
 
     def own_metrics(self) -> bytes:
@@ -258,6 +258,11 @@ class Gateway:
         self.metrics.running.set(self.admission.running)
         self.metrics.queue_depth.set(self.admission.waiting)
         self.metrics.retry_budget.set(self.budget.remaining)
+
+
+def _with_replies(route: Route) -> Route:
+    replies = REPLIES.get((route.method, route.path), ())
+    return replace(route, replies=replies, events=EVENTS.get(route.path, ("message",)))
 
 
 def _index(routes: list[Route], console: bool) -> Index:

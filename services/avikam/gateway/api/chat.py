@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 
 from avikam.gateway.api import accounts
-from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.field_types import Alternatives, Length
 from avikam.gateway.api.fields import sampling
-from avikam.gateway.api.foreign_fields import FOREIGN
-from avikam.gateway.api.json_body import json_text, refuse
+from avikam.gateway.api.foreign.routes import CHAT, refuse_on
+from avikam.gateway.api.history.chat_messages import turns
+from avikam.gateway.api.history.schemas import ChatMessages
+from avikam.gateway.api.json_body import json_text
 from avikam.gateway.api.logprobs import chat_logprobs
 from avikam.gateway.api.openai_fields import OpenAIFields, ResponseFormat
 from avikam.gateway.doors.http import sse
@@ -26,31 +27,11 @@ from avikam.protocol.requests import GenerationRequest
 from avikam.protocol.wire import chat_prompt
 from avikam.v1 import worker_pb2
 
-_REFUSED: dict[str, tuple[Any, ...]] = {
-    **FOREIGN,
-    "add_generation_prompt": (True,),
-    "add_special_tokens": (False,),
-    "audio": (),
-    "best_of": (1,),
-    "echo": (False,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "max_output_tokens": (),
-    "modalities": (["text"],),
-    "prompt": (),
-    "reasoning_effort": ("none", "minimal"),
-    "stop_sequences": ([],),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "verbosity": ("medium",),
-    "web_search_options": (),
-}
-
 
 class ChatBody(OpenAIFields):
     """What the route takes; see :mod:`avikam.gateway.api.openai_fields` for the rest."""
 
-    messages: list[dict[str, Any]]
+    messages: ChatMessages
     max_completion_tokens: Length = None
     logprobs: bool | None = None
     top_logprobs: Alternatives = None
@@ -59,7 +40,7 @@ class ChatBody(OpenAIFields):
     @classmethod
     def check(cls, data: dict[str, Any]) -> None:
         """400 for fields that are not there, and for more messages than are worth looking at."""
-        refuse(data, _REFUSED)
+        refuse_on(data, CHAT)
         messages = data.get("messages")
         if isinstance(messages, list) and len(messages) > LIMITS.messages:
             raise invalid(f"{len(messages)} messages, at most {LIMITS.messages}", "messages")

@@ -13,9 +13,9 @@ from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.field_types import Alternatives, Choices, Length, PromptJson
 from avikam.gateway.api.fields import prompts, sampling
-from avikam.gateway.api.foreign_fields import FOREIGN
+from avikam.gateway.api.foreign.routes import COMPLETIONS, refuse_on
 from avikam.gateway.api.generate import index_of
-from avikam.gateway.api.json_body import json_text, refuse
+from avikam.gateway.api.json_body import json_text
 from avikam.gateway.api.logprobs import CompletionLogprobs
 from avikam.gateway.api.openai_fields import OpenAIFields, ResponseFormat
 from avikam.gateway.doors.http import sse
@@ -28,19 +28,6 @@ from avikam.v1 import generation_pb2 as pb
 
 # OpenAI's default for this route.
 _DEFAULT_MAX_TOKENS = 16
-_REFUSED: dict[str, tuple[Any, ...]] = {
-    **FOREIGN,
-    "add_special_tokens": (True,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "max_output_tokens": (),
-    "messages": ([],),
-    "stop_sequences": ([],),
-    "suffix": ("",),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-}
 
 
 class CompletionBody(OpenAIFields):
@@ -56,7 +43,7 @@ class CompletionBody(OpenAIFields):
     @classmethod
     def check(cls, data: dict[str, Any]) -> None:
         """400 for fields that are not there."""
-        refuse(data, _REFUSED)
+        refuse_on(data, COMPLETIONS)
 
     def request(self) -> GenerationRequest:
         """The request, checked."""

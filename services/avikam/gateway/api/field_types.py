@@ -40,9 +40,10 @@ def _text(longest: int) -> dict[str, Any]:
 _LENGTH = _in_range("integer", 1, LIMITS.max_tokens)
 # -1 is how LM Studio, llama.cpp and Open WebUI say "as many as there is room for".
 NO_LIMIT = -1
-Length = Annotated[
-    WholeNumber | None,
-    WithJsonSchema({"anyOf": [*_LENGTH["anyOf"], {"const": NO_LIMIT}]}),
+_LENGTHS = [*_LENGTH["anyOf"], {"const": NO_LIMIT}]
+Length = Annotated[WholeNumber | None, WithJsonSchema({"anyOf": _LENGTHS})]
+RequiredLength = Annotated[
+    WholeNumber, WithJsonSchema({"anyOf": [one for one in _LENGTHS if one.get("type") != "null"]})
 ]
 Count = Annotated[WholeNumber | None, WithJsonSchema(_in_range("integer", 0, LIMITS.max_tokens))]
 TopK = Annotated[WholeNumber | None, WithJsonSchema(_in_range("integer", -1, LIMITS.max_tokens))]

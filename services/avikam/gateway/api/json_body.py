@@ -8,6 +8,7 @@ not Unicode               400 invalid_unicode     unknown field     400 unknown_
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
@@ -30,6 +31,8 @@ _LONE_SURROGATE = "hex escape"
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in ``body``; raises a 400 that says what is wrong with it."""
+    # Some editors and Windows' tools put a mark in front of UTF-8; it is no part of the text.
+    body = body.removeprefix(BOM_UTF8)
     if not body:
         raise invalid("the body is empty; send a JSON object", None, "invalid_json_root")
     _check_unicode(body)
@@ -161,18 +164,3 @@ def _is_model(kind: object) -> bool:
 
 def _names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def refuse(data: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]]) -> None:
-    """400 for a field that would change the answer and is not there.
-
-    ``refused`` maps a field to the values that ask for nothing (besides null).
-    """
-    for name, value in data.items():
-        if name in refused and value is not None and not _is_one_of(value, refused[name]):
-            raise invalid(f"{name} is not supported here; leave it out", name, "unsupported")
-
-
-def _is_one_of(value: object, neutral: tuple[Any, ...]) -> bool:
-    """Equality that keeps true apart from 1."""
-    return any(type(value) is type(one) and value == one for one in neutral)

@@ -12,11 +12,14 @@ import orjson
 from pydantic import ConfigDict, Field
 
 from avikam.gateway.api import accounts
-from avikam.gateway.api.chat_messages import content_text, turns
 from avikam.gateway.api.dialect import Whole
+from avikam.gateway.api.field_types import ModelName, RequiredLength, Stops
 from avikam.gateway.api.fields import SamplingFields, StrictBody, sampling
-from avikam.gateway.api.foreign_fields import FOREIGN
-from avikam.gateway.api.json_body import refuse
+from avikam.gateway.api.foreign.refusal import Table
+from avikam.gateway.api.foreign.routes import COUNTED, refuse_on
+from avikam.gateway.api.history.anthropic_messages import turns
+from avikam.gateway.api.history.parts import content_text
+from avikam.gateway.api.history.schemas import AnthropicMessages, AnthropicSystem
 from avikam.gateway.doors.http import sse
 from avikam.gateway.doors.http.errors import ANTHROPIC_PREFIX, error_body
 from avikam.gateway.generation import Generation
@@ -28,49 +31,28 @@ from avikam.protocol.requests import GenerationRequest
 from avikam.protocol.wire import chat_prompt
 from avikam.v1 import generation_pb2 as pb
 
-# Would change the answer and are not there; with the values that ask for nothing.
-_REFUSED: dict[str, tuple[Any, ...]] = {
-    **FOREIGN,
-    "container": (),
-    "logprobs": (False, 0),
-    "max_completion_tokens": (),
-    "max_output_tokens": (),
-    "mcp_servers": ([],),
-    "n": (1,),
-    "output_config": ({},),
-    "output_format": (),
-    "response_format": ({"type": "text"},),
-    "thinking": ({"type": "disabled"},),
-    "tool_choice": ({"type": "none"}, {"type": "auto"}),
-    "tools": ([],),
-}
 _NAMES = {"stop": "stop_sequences"}
-_ROLES = ("user", "assistant", "system")
 
 
-class Conversation(StrictBody):
+class MessagesConversation(StrictBody):
     """What both routes take."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    model: str | None = None
-    messages: list[dict[str, Any]]
-    system: str | list[dict[str, Any]] | None = None
+    model: ModelName = None
+    messages: AnthropicMessages
+    system: AnthropicSystem = None
 
     @classmethod
-    def check(cls, data: dict[str, Any]) -> None:
+    def check(cls, data: dict[str, Any], table: Table = COUNTED) -> None:
         """400 for fields that are not there, and for more messages than are worth looking at."""
-        refuse(data, _REFUSED)
+        refuse_on(data, table)
         messages = data.get("messages")
         if isinstance(messages, list) and len(messages) > LIMITS.messages:
             raise invalid(f"{len(messages)} messages, at most {LIMITS.messages}", "messages")
 
     def prompt(self) -> pb.Prompt:
         """The turns, the system's first."""
-        for index, message in enumerate(self.messages):
-            if message.get("role") not in _ROLES:
-                where = f"messages[{index}].role"
-                raise invalid(f"{where} must be one of {', '.join(_ROLES)}", where)
         system = content_text(self.system, "system")
         if self.messages and self.messages[-1].get("role") == "assistant":
             raise invalid(
@@ -82,13 +64,13 @@ class Conversation(StrictBody):
         return chat_prompt([*([("system", system)] if system else []), *turns(self.messages)])
 
 
-class MessagesBody(Conversation, SamplingFields):
+class MessagesBody(MessagesConversation, SamplingFields):
     """What ``/v1/messages`` takes; sampling fields besides Anthropic's are our own route's."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    max_tokens: int = Field(description="Most tokens to generate.")
-    stop_sequences: list[str] | None = None
+    max_tokens: RequiredLength = Field(description="Most tokens to generate.")
+    stop_sequences: Stops = None
     stream: bool | None = None
 
     def request(self) -> GenerationRequest:
@@ -96,8 +78,15 @@ class MessagesBody(Conversation, SamplingFields):
         given = self.given()
         if self.stop_sequences:
             given["stop"] = (*given.get("stop", ()), *self.stop_sequences)
+        params = sampling(given, _NAMES, self.length())
+        # Anthropic's API makes every client name a length, and they name what some other model
+        # can do: it is a bound here, not a wish.
+        params.ClearField("max_tokens")
         return GenerationRequest(
-            prompts=[self.prompt()], sampling=sampling(given, _NAMES), model=self.model or ""
+            prompts=[self.prompt()],
+            sampling=params,
+            model=self.model or "",
+            default_max_tokens=self.default_length(usual=self.max_tokens),
         )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from avikam.gateway.api.foreign.routes import MESSAGES
 from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import validate
-from avikam.gateway.api.messages import Conversation, MessagesBody, MessagesDialect
+from avikam.gateway.api.messages import MessagesBody, MessagesConversation, MessagesDialect
 from avikam.gateway.doors.call import call_of
 from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.requests import check_prompt
@@ -26,7 +27,7 @@ class MessagesRoutes:
         data = await self._door.read_object(request)
 
         def reply() -> Response:
-            MessagesBody.check(data)
+            MessagesBody.check(data, MESSAGES)
             body = validate(MessagesBody, data)
             dialect = MessagesDialect(call_of(request.scope).id)
             return self._door.reply(request, body.request(), dialect, stream=bool(body.stream))
@@ -38,8 +39,8 @@ class MessagesRoutes:
         data = await self._door.read_object(request)
 
         def understood() -> tuple[pb.Prompt, str]:
-            Conversation.check(data)
-            body = validate(Conversation, data)
+            MessagesConversation.check(data)
+            body = validate(MessagesConversation, data)
             prompt = body.prompt()
             check_prompt(prompt)
             return prompt, body.model or ""

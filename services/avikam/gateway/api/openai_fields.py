@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from avikam.gateway.api.field_types import Choices, ModelName
 from avikam.gateway.api.fields import SamplingFields, StrictBody
@@ -27,14 +27,16 @@ class ResponseFormat(StrictBody):
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
+    # llama.cpp's and Together's place of the schema.
+    inner_schema: dict[str, Any] | None = Field(default=None, alias="schema")
 
     def schema_wanted(self) -> dict[str, Any] | None:
         """The JSON schema to hold to, or None for plain text."""
         if self.type == "text":
             return None
         if self.type == "json_object":
-            return {"type": "object"}
-        schema = (self.json_schema or {}).get("schema")
+            return self.inner_schema or {"type": "object"}
+        schema = (self.json_schema or {}).get("schema", self.inner_schema)
         if not isinstance(schema, dict):
             raise invalid("response_format.json_schema.schema is required", "response_format")
         return schema
@@ -51,8 +53,9 @@ class OpenAIFields(SamplingFields):
     stream_options: StreamOptions | None = None
 
     def check_stream_options(self) -> None:
-        """They mean nothing without a stream."""
-        if self.stream_options is not None and not self.stream:
+        """400 for options that ask for something of a stream that there is not."""
+        options = self.stream_options
+        if options is not None and not self.stream and any(dict(options).values()):
             raise invalid("stream_options goes with stream: true", "stream_options")
 
     @property

@@ -27,7 +27,7 @@ class Usage(BaseModel):
     prompt_tokens_details: PromptTokensDetails
 
 
-class Timings(BaseModel):
+class TimingsReply(BaseModel):
     """Milliseconds of the slowest sequence, and the rate of all together."""
 
     queue_ms: float = Field(ge=0)
@@ -81,7 +81,7 @@ class _GenerateHead(BaseModel):
     model: str
     created: int
     usage: Usage
-    timings: Timings
+    timings: TimingsReply
 
 
 class GenerateReply(_Answer, _GenerateHead):
@@ -113,7 +113,7 @@ class _OpenAIHead(BaseModel):
     model: str
     system_fingerprint: str
     usage: Usage
-    timings: Timings
+    timings: TimingsReply
 
 
 class CompletionChoice(BaseModel):
@@ -275,4 +275,34 @@ REPLIES: dict[tuple[str, str], tuple[type[BaseModel], ...]] = {
     ("GET", "/health"): (Status,),
     ("GET", "/health/live"): (Status,),
     ("GET", "/health/ready"): (Status,),
+}
+
+# The names of the events that a stream is made of; ``message`` is an event without a name.
+EVENTS: dict[str, tuple[str, ...]] = {
+    "/": ("message", "error"),
+    "/generate": ("message", "error"),
+    "/generate_stream": ("message", "error"),
+    "/v1/responses": (
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+        "response.incomplete",
+        "error",
+    ),
+    "/v1/messages": (
+        "message_start",
+        "content_block_start",
+        "ping",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "error",
+    ),
 }

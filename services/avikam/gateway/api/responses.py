@@ -6,18 +6,20 @@ Nothing is stored: a conversation is sent whole each time, and ``previous_respon
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from pydantic import ConfigDict, WithJsonSchema
+from pydantic import ConfigDict
 
 from avikam.gateway.api import accounts
-from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.dialect import Whole
 from avikam.gateway.api.field_types import Length, ModelName
 from avikam.gateway.api.fields import SamplingFields, sampling
-from avikam.gateway.api.foreign_fields import FOREIGN
-from avikam.gateway.api.json_body import json_text, refuse
+from avikam.gateway.api.foreign.refusal import refuse
+from avikam.gateway.api.foreign.routes import RESPONSES, RESPONSES_TEXT, refuse_on
+from avikam.gateway.api.history.response_items import turns
+from avikam.gateway.api.history.schemas import ResponseInput
+from avikam.gateway.api.json_body import json_text
 from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
@@ -26,35 +28,7 @@ from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.protocol.wire import chat_prompt
 
-# Would change the answer and are not there; with the values that ask for nothing.
-_REFUSED: dict[str, tuple[Any, ...]] = {
-    **FOREIGN,
-    "background": (False,),
-    "context_management": ([],),
-    "conversation": (),
-    "include": ([],),
-    "logprobs": (False, 0),
-    "max_completion_tokens": (),
-    "max_tool_calls": (),
-    "messages": (),
-    "n": (1,),
-    "previous_response_id": (),
-    "prompt": (),
-    "reasoning": ({}, {"effort": "none"}),
-    "response_format": ({"type": "text"},),
-    "stop_sequences": ([],),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "truncation": ("disabled",),
-}
-_REFUSED_OF_TEXT: dict[str, tuple[Any, ...]] = {"verbosity": ("medium",)}
 _NAMES = {"json_schema": "text.format"}
-
-Input = Annotated[
-    Any,
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}),
-]
 
 
 class ResponsesBody(SamplingFields):
@@ -62,7 +36,7 @@ class ResponsesBody(SamplingFields):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    input: Input
+    input: ResponseInput
     model: ModelName = None
     instructions: str | None = None
     max_output_tokens: Length = None
@@ -74,9 +48,9 @@ class ResponsesBody(SamplingFields):
     @classmethod
     def check(cls, data: dict[str, Any]) -> None:
         """400 for fields that are not there, and for more items than are worth looking at."""
-        refuse(data, _REFUSED)
+        refuse_on(data, RESPONSES)
         if isinstance(text := data.get("text"), dict):
-            refuse(text, _REFUSED_OF_TEXT)
+            refuse(text, RESPONSES_TEXT)
         items = data.get("input")
         if isinstance(items, list) and len(items) > LIMITS.messages:
             raise invalid(f"{len(items)} items, at most {LIMITS.messages}", "input")
@@ -89,7 +63,7 @@ class ResponsesBody(SamplingFields):
             given["json_schema"] = json_text(schema, "text.format")
         system = [("system", self.instructions)] if self.instructions else []
         return GenerationRequest(
-            prompts=[chat_prompt([*system, *_turns(self.input)])],
+            prompts=[chat_prompt([*system, *turns(self.input)])],
             sampling=sampling(given, _NAMES, self.length("max_output_tokens")),
             model=self.model or "",
             default_max_tokens=self.default_length("max_output_tokens"),
@@ -102,17 +76,6 @@ class ResponsesBody(SamplingFields):
         if not isinstance(form, dict):
             raise invalid("text.format must be an object", "text.format")
         return form
-
-
-def _turns(value: Any) -> list[tuple[str, str]]:
-    if isinstance(value, str):
-        return [("user", value)]
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise invalid("input must be a text or a list of messages", "input")
-    for index, item in enumerate(value):
-        if item.get("type", "message") != "message":
-            raise invalid(f"input[{index}] is not a message; only text is read", f"input[{index}]")
-    return turns(value, "input")
 
 
 def _schema(form: dict[str, Any]) -> dict[str, Any] | None:

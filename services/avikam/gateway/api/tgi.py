@@ -27,8 +27,9 @@ from avikam.gateway.api.field_types import (
     TopK,
 )
 from avikam.gateway.api.fields import StrictBody, prompts, sampling
+from avikam.gateway.api.foreign.refusal import refuse
+from avikam.gateway.api.foreign.routes import TGI_PARAMETERS
 from avikam.gateway.api.generate import schema_text
-from avikam.gateway.api.json_body import refuse
 from avikam.gateway.doors.http import sse
 from avikam.gateway.generation import Generation
 from avikam.gateway.handler import News
@@ -38,23 +39,10 @@ from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 
-# Parameters of others that would change the answer, and the values that ask for nothing; what
-# nobody knows is refused too, as on the route's own schema.
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "bad_words_ids": ([],),
-    "best_of": (1,),
-    "max_time": (),
-    "no_repeat_ngram_size": (0,),
-    "num_beams": (1,),
-    "num_return_sequences": (1,),
-    "truncate": (),
-    "typical_p": (1.0, 1),
-    "watermark": (False,),
-}
 _NAMES = {"max_tokens": "max_new_tokens", "logprobs": "top_n_tokens"}
 
 
-class Grammar(StrictBody):
+class TgiGrammar(StrictBody):
     """What the answer must look like."""
 
     type: Literal["json", "json_object", "json_schema", "regex"]
@@ -81,7 +69,7 @@ class Parameters(StrictBody):
     details: bool | None = None
     decoder_input_details: bool | None = None
     top_n_tokens: Alternatives = None
-    grammar: Grammar | None = None
+    grammar: TgiGrammar | None = None
     adapter_id: str | None = None
 
     def given(self) -> dict[str, Any]:
@@ -151,8 +139,8 @@ def check_refused(data: dict[str, Any]) -> None:
     """400 for parameters that are not there. What asks for nothing is taken out."""
     parameters = data.get("parameters")
     if isinstance(parameters, dict):
-        refuse(parameters, REFUSED)
-        data["parameters"] = {k: v for k, v in parameters.items() if k not in REFUSED}
+        refuse(parameters, TGI_PARAMETERS)
+        data["parameters"] = {k: v for k, v in parameters.items() if k not in TGI_PARAMETERS}
     elif parameters is not None:
         raise invalid("parameters must be an object", "parameters")
 

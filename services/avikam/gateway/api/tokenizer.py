@@ -11,8 +11,9 @@ from pydantic import FailFast, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from avikam.gateway.api.chat_messages import turns
 from avikam.gateway.api.fields import StrictBody, token_id
+from avikam.gateway.api.history.chat_messages import turns
+from avikam.gateway.api.history.schemas import ChatMessages
 from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import parse_object, validate
 from avikam.gateway.api.offsets import spans
@@ -33,7 +34,7 @@ class TokenizeBody(StrictBody):
     """One of prompt (vLLM), messages (vLLM), inputs (TGI) or content (llama.cpp)."""
 
     prompt: str | None = None
-    messages: list[dict[str, Any]] | None = None
+    messages: ChatMessages | None = None
     inputs: str | None = None
     content: str | None = None
     model: str | None = None

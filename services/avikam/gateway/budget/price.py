@@ -36,7 +36,7 @@ def price(
     same time. Raises a 400 for an answer that would be too much at once.
     """
     sequences = asked.n * len(asked.prompts)
-    whole = 0 if streamed else sequences * _answer(asked.sampling, context)
+    whole = 0 if streamed else sequences * _answer(asked, context)
     told = at_once if streamed else sequences
     whole += min(told, sequences) * _prompt_logprobs(asked, context)
     if whole > limits.answer_bytes:
@@ -56,12 +56,14 @@ def tokenized(size: int) -> int:
     return _TOKENIZED_BYTES * size
 
 
-def _answer(sampling: pb.SamplingParams, context: int) -> int:
+def _answer(asked: GenerationRequest, context: int) -> int:
     """Bytes of one whole answer."""
+    sampling = asked.sampling
     with_logprobs = sampling.HasField("logprobs")
     longest = context or _USUAL_ANSWER
     usual = longest if with_logprobs else min(longest, _USUAL_ANSWER)
-    tokens = min(sampling.max_tokens, longest) if sampling.HasField("max_tokens") else usual
+    named = sampling.max_tokens if sampling.HasField("max_tokens") else asked.default_max_tokens
+    tokens = usual if named is None else min(named, longest)
     if not with_logprobs:
         return TOKEN_BYTES * min(tokens, _USUAL_ANSWER)
     return tokens * (TOKEN_BYTES + ALTERNATIVE_BYTES * (1 + sampling.logprobs))

@@ -49,7 +49,7 @@ def operation(route: Route) -> dict[str, Any]:
     """What FastAPI cannot see of a route that reads its body itself."""
     content: dict[str, Any] = {route.media_type: {"schema": _one_of(route.replies)}}
     if route.stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": _event(route)}
     if route.protobuf:
         content["application/x-protobuf"] = {"schema": {"type": "string", "format": "binary"}}
     reply = {"description": route.summary, "content": content}
@@ -63,6 +63,18 @@ def operation(route: Route) -> dict[str, Any]:
     if route.bodies:
         extra["requestBody"] = {"required": True, "content": _request_content(route)}
     return extra
+
+
+def _event(route: Route) -> dict[str, Any]:
+    """One event of the stream. Its data is JSON; OpenAI's streams end with the text ``[DONE]``."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"enum": list(route.events)},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    }
 
 
 def _request_content(route: Route) -> dict[str, Any]:

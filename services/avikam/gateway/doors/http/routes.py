@@ -25,7 +25,8 @@ class Route:
     ``access`` is what a key must be allowed to do; ``open`` routes need no key, and are served and
     never logged however full the gateway is: those are for probes. There is no default: who adds
     a route has to say. ``bodies`` are the models it reads, ``replies`` those it answers with;
-    ``stream`` that it may stream; ``media_type`` what an answer is.
+    ``stream`` that it may stream; ``media_type`` what an answer is;
+    ``events`` are the names of a stream's events.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Route:
     protobuf: bool = False
     media_type: str = "application/json"
     replies: tuple[type[BaseModel], ...] = ()
+    events: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

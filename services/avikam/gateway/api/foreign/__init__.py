@@ -1,0 +1,1 @@
+"""Fields of other servers: which of them are refused, which change nothing."""

@@ -1,0 +1,1 @@
+"""Conversations as each API writes them down, as turns that the model knows."""
