@@ -17,7 +17,7 @@ from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS
 
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:[ \t]*;[\t -~\x80-\xff]*)?)")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[\t -~\x80-\xff]*)?)")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 # What would say where a body ends has no business behind it.
 _FRAMING = (b"content-length:", b"host:", b"transfer-encoding:")
