@@ -1,6 +1,6 @@
 """The real connection over a transport in memory: what it makes of bytes, cut wherever it may be.
 
-seen = await requests_in([b"GET / HT", b"TP/1.1\\r\\n..."])     # the requests that the application saw
+seen = await requests_in([b"GET / HT", b"TP/1.1\\r\\n..."])    # what the application saw
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import uvicorn
@@ -154,4 +155,4 @@ async def requests_in(segments: Iterable[bytes], *, reads: bool = True) -> list[
 def cut(data: bytes, borders: Sequence[int]) -> list[bytes]:
     """The data in segments that end at the borders."""
     edges = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
-    return [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False) if begin < end]
+    return [data[begin:end] for begin, end in pairwise(edges) if begin < end]

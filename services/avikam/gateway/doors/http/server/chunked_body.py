@@ -5,7 +5,8 @@
 Name: value CRLF                  trailers, dropped
 CRLF                              the end
 
-Extensions and trailers have no meaning here, so nobody needs much of them.
+Extensions and trailers have no meaning here, so nobody needs much of them. Chunks of a byte or two
+cost more to read than they bring, so what stands beside the body may not outgrow it by much.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import re
 from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import LIMITS
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:[ \t]*;[\t -~\x80-\xff]*)?)")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})((?:;[\t -~\x80-\xff]*)?)")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 # What would say where a body ends has no business behind it.
 _FRAMING = (b"content-length:", b"host:", b"transfer-encoding:")
 _END = b"\r\n"
+# Bytes beside the body that each of its bytes pays for.
+_BESIDE_A_BYTE = 2
 # Bytes of a line that has not ended: the longest that could still be right.
 _LONGEST_LINE = max(LIMITS.chunk_extension_bytes, LIMITS.trailer_bytes)
 
@@ -27,7 +31,7 @@ _LONGEST_LINE = max(LIMITS.chunk_extension_bytes, LIMITS.trailer_bytes)
 class ChunkedBody:
     """Takes a body out of what arrives, cut wherever it may be."""
 
-    __slots__ = ("_chunk", "_extension", "_in_trailers", "_line", "_trailers", "ended")
+    __slots__ = ("_beside", "_chunk", "_extension", "_in_trailers", "_line", "_trailers", "ended")
 
     def __init__(self) -> None:
         self.ended = False
@@ -36,6 +40,8 @@ class ChunkedBody:
         self._line = b""
         self._in_trailers = False
         self._extension = self._trailers = 0
+        # Bytes beside the body that its own bytes do not pay for.
+        self._beside = 0
 
     @property
     def left(self) -> int | None:
@@ -48,10 +54,32 @@ class ChunkedBody:
         Raises the refusal of what is no body in chunks.
         """
         pieces: list[bytes] = []
-        at = 0
+        at = self._take_whole_chunks(data, pieces)
         while at < len(data) and not self.ended:
             at = self._take_chunk(data, at, pieces) if self._chunk else self._take_line(data, at)
         return b"".join(pieces), data[at:]
+
+    def _take_whole_chunks(self, data: bytes, pieces: list[bytes]) -> int:
+        """Chunks that are there from size to line end, as most are; returns where they end."""
+        if self._chunk or self._line or self._in_trailers:
+            return 0
+        at = 0
+        while size := _CHUNK.match(data, at):
+            begin, length = size.end(), int(size[1], 16)
+            end = begin + length
+            if not length or data[end : end + len(_END)] != _END:
+                break
+            pieces.append(data[begin:end])
+            self._count_beside(begin - at, length)
+            at = end + len(_END)
+        return at
+
+    def _count_beside(self, line: int, length: int) -> None:
+        """Of a chunk: the bytes of its first line, and of its part of the body."""
+        beside = self._beside + line + len(_END) - _BESIDE_A_BYTE * length
+        self._beside = max(beside, 0)
+        if beside > LIMITS.chunk_extension_bytes:
+            raise _refused("its chunks are too small; send larger ones")
 
     def _take_chunk(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """The chunk's bytes, then its line end."""
@@ -91,6 +119,7 @@ class ChunkedBody:
         if self._extension > LIMITS.chunk_extension_bytes:
             raise _too_long()
         length = int(size[1], 16)
+        self._count_beside(len(size[1]) + len(_END), length)
         self._chunk = length + len(_END) if length else 0
         self._in_trailers = not length
 

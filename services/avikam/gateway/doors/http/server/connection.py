@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             self._feed(self._exchange, body, piece, rest)
             return
         # The reply came before the body: nobody reads it.
-        self._drop(piece)
+        self._drop(data)
         if body.ended:
             self._body = None
             self._early.add(rest)
