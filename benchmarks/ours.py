@@ -14,7 +14,8 @@ from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import expected_shapes
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, build_model
-from avikam.model.native.model import NativeModel, unsupported
+from avikam.model.native.model import NativeModel
+from avikam.model.native.shape import unsupported
 from avikam.model.native.slots import NativeSlots
 from avikam.model.steps import StepModel
 from avikam.model.untrained import random_tensors

@@ -15,9 +15,10 @@ from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import Checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import load_model
-from avikam.model.native.model import NativeModel, unsupported
+from avikam.model.native.model import NativeModel
 from avikam.model.native.selftest import native_problem
-from avikam.model.native.slots import NativeSlots, unsupported_slots
+from avikam.model.native.shape import unsupported, unsupported_slots
+from avikam.model.native.slots import NativeSlots
 from avikam.model.transformer import Adapt, Attend
 
 _log = logging.getLogger(__name__)

@@ -1,95 +1,89 @@
-/* Attention of one query over a slot: integer sums, so neither order nor company matters.
+/* Attention of queries over one head of a slot: integer sums, so neither order nor company matters.
  *
- * A slot keeps, per key/value head, keys in blocks of 16 entries and values in groups of 4, each in
- * the order in which a sum reads them (dim: the head's, padded to a multiple of 16):
- *
- *     keys    [entry / 16][channel / 4][entry % 16][channel % 4]   code + 128
- *     values  [entry / 4][channel][entry % 4]                      code
- *
- * The arithmetic is that of int8_slots.py: scores, their total and the mix are sums of integers.
+ * Several queries pass over the entries together (those that share a key/value head, and rows of a
+ * prompt side by side), so that an entry is read once for all of them. Each has its own number of
+ * entries that it may see; what lies behind gets weight 0. The arithmetic is that of int8_slots.py:
+ * scores, their total and the mix are sums of integers.
  */
 #ifndef AVIKAM_ATTENTION_H
 #define AVIKAM_ATTENTION_H
 
-#include "rows.h"
+#include "dots.h"
+#include "slots.h"
 
+#if defined(__AVX512VNNI__)
+enum { QUERIES = 6 }; /* that pass together: their sums fit into the registers */
+#else
+enum { QUERIES = 4 };
+#endif
+
+/* One query: its codes and where its result goes. It sees the first `valid` entries. */
 typedef struct {
-    uint8_t *keys;
-    float *key_scale;
-    int8_t *values;
-    float *value_scale;
-    int64_t length; /* entries, a multiple of 16 */
-} Storage;
+    const int8_t *codes;
+    RowScale scale;
+    int valid;
+    float *out;
+    int64_t channels; /* of `out`: the head's, without padding */
+} Query;
 
-/* One head of one slot. */
-static inline Storage head_of(const Storage *all_slots, int64_t index, int dim) {
-    const int64_t first = index * all_slots->length;
-    return (Storage){all_slots->keys + first * dim, all_slots->key_scale + first,
-                     all_slots->values + first * dim, all_slots->value_scale + first,
-                     all_slots->length};
-}
+/* What a thread needs for QUERIES queries; each has room for the slot's length. */
+typedef struct {
+    float *scores;
+    uint8_t *codes;
+    int64_t length;
+} Scratch;
 
-static inline uint8_t *key_at(Storage s, int entry, int dim) {
-    return s.keys + (entry / LANES) * LANES * dim + (entry % LANES) * 4;
-}
 
-static inline int8_t *value_at(Storage s, int entry, int dim) {
-    return s.values + (entry / 4) * 4 * dim + entry % 4;
-}
 
-static inline void write_entry(Storage s, int entry, const int8_t *key, RowScale key_scale,
-                               const int8_t *value, RowScale value_scale, int dim) {
-    uint8_t *keys = key_at(s, entry, dim);
-    int8_t *values = value_at(s, entry, dim);
-    for (int c = 0; c < dim; c += 4)
-        for (int i = 0; i < 4; i++) keys[c * LANES + i] = (uint8_t)(key[c + i] + 128);
-    for (int c = 0; c < dim; c++) values[c * 4] = value[c];
-    s.key_scale[entry] = key_scale.scale;
-    s.value_scale[entry] = value_scale.scale;
-}
-
-static inline void move_entry(Storage s, int from, int to, int dim) {
-    for (int c = 0; c < dim; c += 4)
-        memcpy(key_at(s, to, dim) + c * LANES, key_at(s, from, dim) + c * LANES, 4);
-    for (int c = 0; c < dim; c++) value_at(s, to, dim)[c * 4] = value_at(s, from, dim)[c * 4];
-    s.key_scale[to] = s.key_scale[from];
-    s.value_scale[to] = s.value_scale[from];
-}
-
-/* Which of the 16 entries from `first` on are among the first `valid`. */
-static inline ints among(int first, int valid) {
-    const ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return lane + first < valid;
-}
-
-/* scores[j] = q . k_j * scale_q * scale_j * factor; -infinity behind the end. Returns the largest. */
-static inline float score(Storage s, const int8_t *q, RowScale scale, float factor, int valid,
-                          int dim, float *scores) {
-    floats most = all(-INFINITY);
-    factor *= scale.scale;
-    for (int j = 0; j < valid; j += LANES) {
-        const uint8_t *keys = s.keys + (int64_t)j * dim;
-        ints dots = (ints){0} - 128 * scale.sum;
-        for (int c = 0; c < dim; c += 4)
-            dots = dot4(dots, load_bytes(keys + c * LANES), four(q + c));
-        floats values = to_floats(dots) * factor * load(s.key_scale + j);
-        values = choose(among(j, valid), values, all(-INFINITY));
-        most = choose(values > most, values, most);
-        store(scores + j, values);
+/* scores[q][j] = q . k_j * scale_q * scale_j * factor; -infinity behind a query's end. */
+INLINE void score(const int count, Storage s, const Query *q, float factor, int longest,
+                            int dim, Scratch room, float *most) {
+    floats highest[count];
+    float factors[count];
+    for (int i = 0; i < count; i++) {
+        highest[i] = all(-INFINITY);
+        factors[i] = factor * q[i].scale.scale;
     }
-    float result = most[0];
-    for (int i = 1; i < LANES; i++)
-        if (most[i] > result) result = most[i];
-    return result;
+    for (int j = 0; j < longest; j += LANES) {
+        const uint8_t *keys = s.keys + (int64_t)j * dim;
+        ints sums[count][PARTS];
+#pragma GCC unroll 8
+        for (int i = 0; i < count; i++)
+#pragma GCC unroll 2
+            for (int p = 0; p < PARTS; p++) sums[i][p] = beginning(q[i].scale.sum);
+        for (int c = 0; c < dim; c += 4) {
+            ints k[PARTS];
+#pragma GCC unroll 2
+            for (int p = 0; p < PARTS; p++) k[p] = shifted(keys + c * LANES + p * 4 * WIDTH);
+#pragma GCC unroll 8
+            for (int i = 0; i < count; i++) {
+                const Quad x = quad(q[i].codes + c);
+#pragma GCC unroll 2
+                for (int p = 0; p < PARTS; p++) sums[i][p] = times_shifted(sums[i][p], k[p], x);
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < count; i++)
+#pragma GCC unroll 2
+            for (int p = 0; p < PARTS; p++) {
+                const int at = j + p * WIDTH;
+                floats values = to_floats(sums[i][p]) * factors[i] * load(s.key_scale + at);
+                values = choose(among(at, q[i].valid), values, all(-INFINITY));
+                highest[i] = most_of(values, highest[i]);
+                store(room.scores + i * room.length + at, values);
+            }
+    }
+    for (int i = 0; i < count; i++) most[i] = largest_float(highest[i]);
 }
 
-/* weights[j] = e^(scores[j] - most) * scale of value j. Returns the sum of the exponentials. */
-static inline float soften(Storage s, float *scores, float most, int valid, float *largest_weight) {
+/* scores[j] becomes e^(scores[j] - most) * scale of value j. Returns the sum of the exponentials. */
+static inline float soften(Storage s, float *scores, float most, int valid, int longest,
+                           float *largest_weight) {
     ints total = {0}, heaviest = {0};
-    for (int j = 0; j < valid; j += LANES) {
-        const ints real = among(j, valid);
-        floats e = choose(real, exponential(load(scores + j) - most), all(0));
-        floats weight = choose(real, e * load(s.value_scale + j), all(0));
+    for (int j = 0; j < longest; j += WIDTH) {
+        const Choice real = among(j, valid);
+        const floats e = choose(real, exponential(load(scores + j) - most), all(0));
+        const floats weight = choose(real, e * load(s.value_scale + j), all(0));
         total += to_ints(nearest(e * 32768.0f));
         heaviest = larger(magnitude(weight), heaviest);
         store(scores + j, weight);
@@ -98,23 +92,78 @@ static inline float soften(Storage s, float *scores, float most, int valid, floa
     return (float)total_of(total) * (1.0f / 32768);
 }
 
-/* out [dim] of query `q` over the first `valid` entries; `scores` has room for s.length. */
-static inline void attend(Storage s, const int8_t *q, RowScale scale, float factor, int valid,
-                          int dim, float *scores, uint8_t *codes, float *out) {
-    float heaviest;
-    const float most = score(s, q, scale, factor, valid, dim, scores);
-    const float total = soften(s, scores, most, valid, &heaviest);
+/* Eight-bit codes of a query's weights. Returns what the mix of codes is multiplied by. */
+static inline float weigh(Storage s, Scratch room, int index, float most, int valid, int longest) {
+    float *scores = room.scores + index * room.length, heaviest;
+    const int blocks = (longest + LANES - 1) / LANES * LANES;
+    const float total = soften(s, scores, most, valid, blocks, &heaviest);
     const float unit = heaviest == 0 ? 1.0f : heaviest * (1.0f / 255);
     const float inverse = 1.0f / unit;
-    for (int j = 0; j < valid; j += LANES) {
-        ints code = to_ints(nearest(load(scores + j) * inverse));
-        *(bytes16 *)(codes + j) = __builtin_convertvector(code, bytes16);
+    for (int j = 0; j < blocks; j += WIDTH)
+        store_bytes(room.codes + index * room.length + j, to_ints(nearest(load(scores + j) * inverse)));
+    return unit / total;
+}
+
+/* `vectors` registers of channels from `channel` on: the sum of values times codes. */
+INLINE void blend(const int count, const int vectors, Storage s, const Query *q,
+                            const float *factors, int longest, int dim, int channel, Scratch room) {
+    ints sums[count][vectors];
+    float mixed[WIDTH];
+#pragma GCC unroll 8
+    for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) sums[i][v] = (ints){0};
+    for (int j = 0; j < longest; j += 4) {
+        Spread values[vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            values[v] = spread(s.values + (int64_t)j * dim + 4 * (channel + v * WIDTH));
+#pragma GCC unroll 8
+        for (int i = 0; i < count; i++) {
+            const Share share = share_of(room.codes + i * room.length + j);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                sums[i][v] = times_share(sums[i][v], values[v], share);
+        }
     }
-    for (int c = 0; c < dim; c += LANES) {
-        ints sums = {0};
-        for (int j = 0; j < valid; j += 4)
-            sums = dot4(sums, four(codes + j), load_bytes(s.values + (int64_t)j * dim + 4 * c));
-        store(out + c, to_floats(sums) * (unit / total));
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < vectors; v++) {
+            const int64_t at = channel + v * WIDTH, left = q[i].channels - at;
+            store(mixed, to_floats(sums[i][v]) * factors[i]);
+            if (left > 0)
+                memcpy(q[i].out + at, mixed, (size_t)(left < WIDTH ? left : WIDTH) * sizeof *mixed);
+        }
+}
+
+INLINE void attend_some(const int count, Storage s, const Query *q, float factor, int dim,
+                                  Scratch room) {
+    float factors[count];
+    int longest = 0;
+    for (int i = 0; i < count; i++)
+        if (q[i].valid > longest) longest = q[i].valid;
+    score(count, s, q, factor, longest, dim, room, factors);
+    for (int i = 0; i < count; i++)
+        factors[i] = weigh(s, room, i, factors[i], q[i].valid, longest);
+    for (int c = 0; c < dim; c += LANES)
+        blend(count, PARTS, s, q, factors, longest, dim, c, room);
+}
+
+/* All `count` queries over the head `s`: in as few passes as possible. */
+static void attend(Storage s, const Query *q, int count, float factor, int dim, Scratch room) {
+    const int passes = (count + QUERIES - 1) / QUERIES;
+    for (int pass = 0; pass < passes; pass++) {
+        const int size = count / (passes - pass);
+        switch (size) {
+#if defined(__AVX512VNNI__)
+        case 6: attend_some(6, s, q, factor, dim, room); break;
+        case 5: attend_some(5, s, q, factor, dim, room); break;
+#endif
+        case 4: attend_some(4, s, q, factor, dim, room); break;
+        case 3: attend_some(3, s, q, factor, dim, room); break;
+        case 2: attend_some(2, s, q, factor, dim, room); break;
+        default: attend_some(1, s, q, factor, dim, room);
+        }
+        q += size, count -= size;
     }
 }
 

@@ -16,23 +16,34 @@ import stat
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 _MAIN = "step.c"
 _FLAGS = (
-    "-O3", "-std=gnu11", "-fPIC", "-shared", "-fopenmp",
+    "-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread",
     "-ffp-contract=off",  # every float operation rounds on its own: the same bits everywhere
     "-fno-math-errno", "-Wno-psabi",
 )  # fmt: skip
 _SECONDS = 120
-# What the processor needs, best first, and how the compiler is told.
-_LEVELS: tuple[tuple[set[str], tuple[str, ...]], ...] = (
-    (
-        {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
-        ("-march=x86-64-v4", "-mavx512vnni"),
-    ),
-    ({"avx2", "fma", "f16c", "bmi2"}, ("-march=x86-64-v3",)),
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A kind of processor: what it needs, and how the compiler is told."""
+
+    name: str
+    needs: frozenset[str]
+    flags: tuple[str, ...]
+
+
+_AVX2 = frozenset({"avx2", "fma", "f16c", "bmi2"})
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"})
+LEVELS = (  # best first; all give the same bits
+    Level("avx512-vnni", _AVX2 | _AVX512, ("-march=x86-64-v4", "-mavx512vnni")),
+    Level("avx-vnni", _AVX2 | {"avx_vnni"}, ("-march=x86-64-v3", "-mavxvnni")),
+    Level("avx2", _AVX2, ("-march=x86-64-v3",)),
 )
 
 
@@ -40,9 +51,34 @@ class NativeUnavailableError(RuntimeError):
     """Why this machine runs its steps without the native library."""
 
 
-def library_file() -> Path:
-    """The library for this processor; compiled when there is none yet."""
-    level = _level()
+def processor_levels() -> tuple[Level, ...]:
+    """What this processor can run, best first.
+
+    Raises :class:`NativeUnavailableError` where it can run nothing.
+    """
+    _check_platform()
+    flags = _processor_flags()
+    found = tuple(level for level in LEVELS if level.needs <= flags)
+    if not found:
+        raise NativeUnavailableError("the processor lacks AVX2")
+    return found
+
+
+def choose_level(name: str = "") -> Level:
+    """The level called ``name``, or the best one; one that the processor lacks is refused."""
+    levels = processor_levels()
+    if not name:
+        return levels[0]
+    known = {level.name: level for level in levels}
+    if name not in known:
+        raise NativeUnavailableError(
+            f"level {name!r} is not among this processor's: {', '.join(known)}"
+        )
+    return known[name]
+
+
+def library_file(level: Level) -> Path:
+    """The library of a level; compiled when there is none yet."""
     name = f"step-{_digest(level)}.so"
     shipped = _FOLDER / name
     if shipped.exists():
@@ -54,25 +90,16 @@ def library_file() -> Path:
 
 
 def prospect() -> str:
-    """Where this machine's library is or will come from; builds nothing.
+    """This machine's level, and where its library is or will come from; builds nothing.
 
     Raises :class:`NativeUnavailableError` with the reason why there will be none.
     """
-    name = f"step-{_digest(_level())}.so"
+    level = choose_level()
+    name = f"step-{_digest(level)}.so"
     for folder in (_FOLDER, _cache_folder()):
         if (folder / name).exists():
-            return str(folder / name)
-    return f"{_compiler()} builds it when a worker first starts"
-
-
-def _level() -> tuple[str, ...]:
-    """Compiler flags for what this processor can do."""
-    _check_platform()
-    flags = _processor_flags()
-    for needed, level in _LEVELS:
-        if needed <= flags:
-            return level
-    raise NativeUnavailableError("the processor lacks AVX2")
+            return f"{level.name}: {folder / name}"
+    return f"{level.name}: {_compiler()} builds it when a worker first starts"
 
 
 def _check_platform() -> None:
@@ -88,9 +115,9 @@ def _processor_flags() -> set[str]:
     return set()
 
 
-def _digest(level: tuple[str, ...]) -> str:
+def _digest(level: Level) -> str:
     """Names the sources and the flags: another version never meets this one's library."""
-    content = hashlib.sha256(" ".join((*_FLAGS, *level)).encode())
+    content = hashlib.sha256(" ".join((*_FLAGS, *level.flags)).encode())
     for source in sorted((*_FOLDER.glob("*.c"), *_FOLDER.glob("*.h"))):
         content.update(source.read_bytes())
     return content.hexdigest()[:16]
@@ -115,12 +142,12 @@ def _cache() -> Path:
     return Path(tempfile.mkdtemp(prefix="avikam-native-"))
 
 
-def _compile(level: tuple[str, ...], target: Path) -> None:
+def _compile(level: Level, target: Path) -> None:
     """Compile for ``level``; ``target`` appears whole or not at all."""
     compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         fresh = Path(folder) / target.name
-        command = [compiler, *_FLAGS, *level, str(_FOLDER / _MAIN), "-o", str(fresh), "-lm"]
+        command = [compiler, *_FLAGS, *level.flags, str(_FOLDER / _MAIN), "-o", str(fresh), "-lm"]
         try:
             done = subprocess.run(  # noqa: S603 - our own sources
                 command, capture_output=True, text=True, timeout=_SECONDS, check=False
@@ -148,7 +175,7 @@ def main() -> None:
     except NativeUnavailableError as problem:
         sys.stderr.write(f"not built: {problem}\n")
         return
-    for _, level in _LEVELS:
+    for level in LEVELS:
         _compile(level, _FOLDER / f"step-{_digest(level)}.so")
 
 

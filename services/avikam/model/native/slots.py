@@ -11,20 +11,26 @@ from avikam.model.attention.plan import StepPlan
 from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import EntryFormat, Snapshot
 from avikam.model.config import ModelConfig
+from avikam.model.native.build import NativeUnavailableError
+from avikam.model.native.crew import Crew
 from avikam.model.native.library import (
+    KINDS,
     LANES,
+    QUERIES,
     Layer,
     Library,
-    Model,
     Rows,
     Storage,
     Work,
     address,
     load_library,
 )
+from avikam.model.native.shape import padded_dim, shape_of, unsupported_slots
 
+_FLOAT = 4  # bytes
 _QUAD = 4  # bytes that one instruction multiplies and adds
 _SIGN = 128  # keys are stored plus this
+_BLOCK_ROWS = 8  # of a prompt that pass over a full layer's entries together
 
 
 class NativeSlots(SlotState):
@@ -36,47 +42,52 @@ class NativeSlots(SlotState):
     name = "cpu-int8-native"
 
     def __init__(self, config: ModelConfig, slots: int, library: Library | None = None) -> None:
+        problem = unsupported_slots(config)
+        if problem:
+            raise NativeUnavailableError(problem)
         self.library = library or load_library()
+        self.crew = Crew(self.library)
         super().__init__(config, slots)
-        self._rows: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
+        self._rows = _StepRows(StepPlan((), ()))
         self._layer_table = (Layer * config.num_layers)(
-            *(
-                Layer(slots=self.storage(i), hybrid=self.is_hybrid(i))
-                for i in range(len(self._layers))
-            )
+            *(Layer(slots=self.storage(i), kind=self.kind(i)) for i in range(config.num_layers))
         )
         self._shape = shape_of(config)
         self._shape.layers = self._layer_table
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What one thread needs to attend: a score and a code per query and entry."""
+        longest = max(self.storage(i).length for i in range(self.config.num_layers))
+        return QUERIES * longest * (_FLOAT + 1)
 
     @property
     def longest_chunk(self) -> int:
         return self.config.max_positions
 
     def begin(self, plan: StepPlan) -> None:
-        slots = list(plan.decode_slots)
-        for chunk in plan.chunks:
-            slots += [chunk.slot] * chunk.length
-        self._rows = (plan.positions(), torch.tensor(slots, dtype=torch.long))
+        self._rows = _StepRows(plan)
 
     def rows(self, tokens: Tensor | None = None) -> Rows:
         """The step's rows for the library; valid until the next :meth:`begin`."""
-        positions, slots = self._rows
-        said = None if tokens is None else address(tokens)
-        return Rows(len(positions), said, address(positions), address(slots))
+        return self._rows.of(tokens)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        groups = self.config.num_groups
+        groups, size = self.config.num_groups, self.scratch_bytes
         grouped = [t.float().unflatten(1, (groups, -1)) for t in (q, k, v)]
         qkv = torch.cat(grouped, dim=2).flatten(1).contiguous()
         mixed = torch.empty(len(q), self.config.mixed_size)
+        scratch = torch.empty(self.crew.most, size, dtype=torch.uint8)
         work = Work(
             qkv=address(qkv),
             mixed=address(mixed),
+            scratch=address(scratch),
             qkv_stride=qkv.shape[1],
             mixed_stride=mixed.shape[1],
+            scratch_stride=size,
         )
-        self.library.attend(
-            byref(self._shape), byref(work), byref(self.rows()), layer, torch.get_num_threads()
+        self.crew.run(
+            self.library.attend, byref(self._shape), byref(work), byref(self.rows()), layer
         )
         return mixed.view_as(q).to(q.dtype)
 
@@ -86,8 +97,9 @@ class NativeSlots(SlotState):
         length = key_scale.shape[-1]
         return Storage(*map(address, (keys, key_scale, values, value_scale)), length)
 
-    def is_hybrid(self, layer: int) -> bool:
-        return self.config.layer_types[layer] == "hybrid"
+    def kind(self, layer: int) -> int:
+        """The layer's kind, as the library numbers it."""
+        return KINDS.index(self.config.layer_types[layer])
 
     def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]:
         valid = self.layouts[self.config.layer_types[layer]].valid(seen)
@@ -125,30 +137,35 @@ class NativeSlots(SlotState):
         return [torch.int8, torch.float32, torch.int8, torch.float32]
 
 
-def unsupported_slots(config: ModelConfig) -> str:
-    """Why keys and values of this shape cannot lie in native slots; empty when they can."""
-    if "window" in config.layer_types:
-        return "window layers are not written natively"
-    return ""
+class _StepRows:
+    """A step's rows: decoded tokens first, each a run of its own, then the chunks."""
 
+    def __init__(self, plan: StepPlan) -> None:
+        slots, runs, blocks = list(plan.decode_slots), [], []
+        for row in range(len(slots)):
+            runs.append((row, 1))
+            blocks.append((row, 1))
+        for chunk in plan.chunks:
+            first = len(slots)
+            slots += [chunk.slot] * chunk.length
+            runs.append((first, chunk.length))
+            blocks += [
+                (first + at, min(_BLOCK_ROWS, chunk.length - at))
+                for at in range(0, chunk.length, _BLOCK_ROWS)
+            ]
+        self._positions = plan.positions()
+        self._slots, self._runs, self._blocks = (
+            torch.tensor(values, dtype=torch.long) for values in (slots, runs, blocks)
+        )
 
-def padded_dim(config: ModelConfig) -> int:
-    """Channels of a head, with the zeros that fill its last lanes."""
-    return -(-config.head_dim // LANES) * LANES
-
-
-def shape_of(config: ModelConfig) -> Model:
-    """The numbers of a model, without weights."""
-    return Model(
-        hidden=config.hidden_size,
-        heads=config.num_heads,
-        kv_heads=config.num_kv_heads,
-        groups=config.num_groups,
-        head_dim=config.head_dim,
-        window=config.window,
-        stride=config.stride,
-        eps=config.norm_eps,
-    )
+    def of(self, tokens: Tensor | None) -> Rows:
+        return Rows(
+            len(self._positions),
+            None if tokens is None else address(tokens),
+            *map(address, (self._positions, self._slots, self._runs, self._blocks)),
+            len(self._runs),
+            len(self._blocks),
+        )
 
 
 def _filled(codes: Tensor, channels: int) -> Tensor:
