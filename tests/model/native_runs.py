@@ -29,6 +29,15 @@ SHAPES = {
         feed_forward="swiglu", layer_types=("full", "hybrid"), num_kv_heads=1, num_groups=1,
         hidden_size=48, head_size=20,
     ),
+    "like-qwen": small_config(
+        feed_forward="swiglu", layer_types=("full", "full"), num_kv_heads=2, num_groups=2,
+        qkv_bias=True, output_bias=True, qk_norm=True, scale_group=16,
+    ),
+    "like-gemma": small_config(
+        feed_forward="geglu", layer_types=("window", "full"), num_kv_heads=1, num_groups=1,
+        head_size=24, num_heads=4, qk_norm=True, post_norms=True, embed_scale=8.0,
+        rope_local_theta=100.0, hidden_size=64, scale_group=32, tie_embeddings=False,
+    ),
 }  # fmt: skip
 LENGTH = 90
 

@@ -71,13 +71,13 @@ def test_logits_are_those_of_the_exact_slots_but_for_rounding(config: ModelConfi
     assert (ours - torchs).norm() / torchs.norm() < 0.03
 
 
-def test_logits_stay_near_the_reference() -> None:
-    config = small_config()
+def test_logits_stay_near_the_reference(config: ModelConfig) -> None:
+    """Whatever a family adds (biases, norms, tables, gates) is there: leaving it out shows."""
     weights, tokens = random_weights(config, spread=2.0), random_tokens(config, 60)
     slots = NativeSlots(config, 2)
     ours = run(NativeModel(config, weights, slots), slots, tokens, [60])
     oracle = reference_logits(weights, config, tokens)
-    assert (ours - oracle).norm() / oracle.norm() < 0.03
+    assert (ours - oracle).norm() / oracle.norm() < 0.05
 
 
 def test_a_pytorch_model_attends_through_native_slots_in_every_cut(config: ModelConfig) -> None:

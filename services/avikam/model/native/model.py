@@ -8,13 +8,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from avikam.model.config import ModelConfig
+from avikam.model.config import LayerType, ModelConfig
 from avikam.model.native.build import NativeUnavailableError
 from avikam.model.native.library import (
     EMBED,
     FEED,
     FINAL,
+    LANES,
     MIX,
     QKV,
     WHOLE,
@@ -37,6 +39,8 @@ from avikam.model.rotary import rotary_table
 from avikam.model.transformer import Adapt, Attend, split_qkv
 
 Bits = Literal[4, 8]
+_NORMS = ("attention_norm", "attention_post_norm", "ffn_norm", "ffn_post_norm")
+_HEAD_NORMS = ("q_norm", "k_norm")
 
 
 class NativeModel:
@@ -61,7 +65,7 @@ class NativeModel:
         self._library = slots.library
         self._kept: list[Tensor] = []  # what the structures point into
         self._weights = weights
-        self._rotary = self._keep(rotary_table(config))
+        self._rotary = self._tables()
         self._layers = (Layer * config.num_layers)(*map(self._layer, range(config.num_layers)))
         self._model = shape_of(config)
         codes, scale = self._codes("embed.weight")
@@ -137,9 +141,9 @@ class NativeModel:
     def _layer(self, index: int) -> Layer:
         name = f"blocks.{index}"
         return Layer(
-            attention_norm=self._vector(f"{name}.attention_norm.weight"),
-            ffn_norm=self._vector(f"{name}.ffn_norm.weight"),
-            rotary=self._rotary,
+            **{norm: self._norm(f"{name}.{norm}.weight") for norm in _NORMS},
+            **{norm: self._norm(f"{name}.attention.{norm}.weight") for norm in _HEAD_NORMS},
+            rotary=self._rotary[self.config.layer_types[index]],
             qkv=self._matrix(f"{name}.attention.qkv_proj"),
             o=self._matrix(f"{name}.attention.o_proj"),
             up=self._matrix(f"{name}.ffn.up_proj"),
@@ -148,8 +152,20 @@ class NativeModel:
             kind=self._slots.kind(index),
         )
 
-    def _vector(self, name: str) -> int:
-        return self._keep(self._weights[name].float())
+    def _tables(self) -> dict[LayerType, int]:
+        """Rotary tables by kind of layer."""
+        table = self._keep(rotary_table(self.config))
+        local = table
+        if self.config.rope_local_theta:
+            local = self._keep(rotary_table(self.config, local=True))
+        return {"hybrid": table, "window": local, "full": table}
+
+    def _norm(self, name: str) -> int | None:
+        """A norm's weights with zeros up to whole lanes; none where the model has none."""
+        weight = self._weights.get(name)
+        if weight is None:
+            return None
+        return self._keep(F.pad(weight.float(), (0, -len(weight) % LANES)))
 
     def _codes(self, name: str) -> tuple[Tensor, Tensor]:
         stored = self._weights[name]
@@ -165,7 +181,7 @@ class NativeModel:
         outputs, inputs = codes.shape
         return Matrix(
             self._keep(int8_panels(codes)), self._keep(padded_vector(scale)), self._bias(name),
-            inputs, outputs, 0, 8,
+            inputs, outputs, self.config.scale_group, 8,
         )  # fmt: skip
 
     def _int4(self, name: str) -> Matrix:
@@ -191,19 +207,18 @@ class _Buffers:
 
     def __init__(self, config: ModelConfig, bits: Bits, rows: int, scratch: int) -> None:
         self.rows = rows
-        gated = config.feed_forward != "gelu"
         hidden, qkv = padded_outputs(config.hidden_size), padded_outputs(config.qkv_rows)
         mixed, wide = padded_outputs(config.mixed_size), padded_outputs(config.intermediate_size)
-        up = padded_outputs(config.intermediate_size * (2 if gated else 1))
+        up = padded_outputs(config.intermediate_size * (2 if config.gated else 1))
         widest = max(hidden, mixed, wide)
-        groups = 1 if bits == 8 else widest // GROUP
+        groups = widest // min(config.scale_group or widest, GROUP if bits == 4 else widest)
         self.normed, self.mixed, self.out, self.qkv = (
             torch.zeros(rows, size) for size in (hidden, mixed, hidden, qkv)
         )
         self._rest = (
             torch.zeros(rows, hidden),
             torch.zeros(rows, up),
-            torch.zeros(rows, wide if gated else 0),
+            torch.zeros(rows, wide if config.gated else 0),
             torch.zeros(rows, widest, dtype=torch.int8),
             torch.zeros(rows, 2 * groups),  # float scale, int32 sum
             torch.zeros(rows, scratch, dtype=torch.uint8),

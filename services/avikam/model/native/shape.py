@@ -15,17 +15,13 @@ def unsupported(config: ModelConfig, bits: int = 8) -> str:
         return (
             f"a {config.feed_forward} FFN of {config.num_experts} experts is not written natively"
         )
-    for name in ("qkv_bias", "output_bias", "qk_norm", "post_norms", "rope_local_theta"):
-        if getattr(config, name):
-            return f"{name} is not written natively"
-    if config.embed_scale != 1.0:
-        return f"embed_scale {config.embed_scale} is not written natively"
-    if "window" in config.layer_types:
-        return "window layers are not written natively"
-    unit = LANES if bits == 8 else GROUP
+    if config.scale_group % LANES:
+        return f"scale_group {config.scale_group} is not a multiple of {LANES}"
+    unit = config.scale_group or LANES
     for name in ("hidden_size", "mixed_size", "intermediate_size"):
-        if getattr(config, name) % unit:
-            return f"{name} {getattr(config, name)} is not a multiple of {unit}"
+        for size in (unit, LANES if bits == 8 else GROUP):
+            if getattr(config, name) % size:
+                return f"{name} {getattr(config, name)} is not a multiple of {size}"
     return unsupported_slots(config)
 
 
@@ -58,5 +54,5 @@ def shape_of(config: ModelConfig) -> Model:
         stride=config.stride,
         feed_forward=FEED_FORWARDS.index(config.feed_forward),
         eps=config.norm_eps,
-        embed_factor=1.0,
+        embed_factor=config.embed_scale,
     )
