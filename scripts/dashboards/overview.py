@@ -118,6 +118,12 @@ OVERVIEW = (
         },
     ),
     Panel(
+        "Gateway delay",
+        "How late the gateways' own timers fire; what every request waits before anything is done.",
+        "s",
+        quantiles("avikam_gateway_loop_lag_seconds", GATEWAY, 0.5, 0.9, 0.99),
+    ),
+    Panel(
         "Without Redis",
         "Gateways that have a Redis and leave it out because it fails: limits are counted by each.",
         "short",

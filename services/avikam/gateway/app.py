@@ -8,6 +8,7 @@ proxy says   route,  pages                scopes      queue      of the route
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -62,6 +63,7 @@ from avikam.gateway.limits.rates import Rates
 from avikam.gateway.metered_handler import MeteredHandler
 from avikam.gateway.metrics import GatewayMetrics
 from avikam.gateway.resilience.breaker import POOL_RULES, Breaker, State
+from avikam.gateway.resilience.loop_lag import TICK, LoopLag
 from avikam.gateway.resilience.quarantine import Quarantine
 from avikam.gateway.resilience.retry_budget import RetryBudget
 from avikam.gateway.resilience.watchdog import Watchdog
@@ -96,6 +98,7 @@ class Gateway:
         self._siblings = siblings
         self._keys = LiveKeys(settings.keys) if settings.keys is not None else None
         self.drain = Drain()
+        self._lag = LoopLag(settings.max_loop_lag_ms / 1000)
         self.metrics = GatewayMetrics()
         self.redis = _redis_link(settings, self.metrics)
         self.gatekeeper = Gatekeeper(self._keys, _tariff(settings, self.redis, clock), clock)
@@ -162,7 +165,7 @@ class Gateway:
     def background(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the listeners as long as they do."""
         work = [self._discovery.run(), self._pulses.run(), self._watchdog.run()]
-        work += [self._let_in(), self.answers.run()]
+        work += [self._let_in(), self.answers.run(), self._watch_lag()]
         if self._keys is not None:
             work.append(self._keys.run())
         if self.redis is not None:
@@ -184,6 +187,16 @@ class Gateway:
             # A metrics port of its own is served by a thread, which must not look for itself.
             self._refresh_metrics()
 
+    async def _watch_lag(self) -> None:
+        """Measure how late the event loop is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + TICK
+            await asyncio.sleep(TICK)
+            late = max(0.0, loop.time() - due)
+            self._lag.note(late)
+            self.metrics.loop_lag.observe(late)
+
     def _application(self, clock: Callable[[], float]) -> ASGIApp:
         settings = self.settings
         self.router = router = Router(self._routes())
@@ -198,7 +211,7 @@ class Gateway:
         return Forwarded(app, settings.root_path, settings.trusted_proxies)
 
     def _refusal(self, call: Call) -> ApiError | None:
-        return self.admission.refusal(call.tenant, priority=call.priority)
+        return self._lag.refusal() or self.admission.refusal(call.tenant, priority=call.priority)
 
     def _routes(self) -> list[Route]:
         generate = GenerateRoutes(self.door)

@@ -17,6 +17,7 @@ LATENCY_BUCKETS = (
     .001, .0025, .005, .01, .02, .03, .04, .05, .06, .075, .09, .1, .125, .15, .2, .3, .5, .8,
     1, 2.5, 5, 10, 30, 60, 120, 300,
 )
+LAG_BUCKETS = (.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5)
 TOKEN_BUCKETS = (.0005, .001, .0025, .005, .01, .015, .02, .03, .05, .075, .1, .15, .25, .5, 1, 2.5)
 # fmt: on
 
@@ -87,6 +88,12 @@ class GatewayMetrics:
         )
         self.redis_degraded = self._gauge(
             "redis_degraded", "1 while the Redis of the gateways is left out because it fails."
+        )
+        self.loop_lag = quick_series.Histogram(
+            "avikam_gateway_loop_lag_seconds",
+            "How late the event loop's timers fire: what every request waits for the others.",
+            LAG_BUCKETS,
+            self.registry,
         )
         self.shed = self._counter("shed", "Requests refused before they were parsed.", "reason")
 

@@ -120,6 +120,12 @@ class GatewaySettings(Settings):
     max_requests: int = Field(
         default=4096, ge=1, description="Requests in the gateway; more are refused unread."
     )
+    max_loop_lag_ms: int = Field(
+        default=250,
+        ge=0,
+        description="Refuse new generations with 503 while everything that the gateway does is at "
+        "least so late; 0: never.",
+    )
     body_bytes: int = Field(
         default=256 * MIB,
         ge=LIMITS.protobuf_body_bytes,
