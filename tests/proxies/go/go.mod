@@ -1,0 +1,3 @@
+module avikam/tests/proxies
+
+go 1.22
