@@ -128,7 +128,7 @@ class Client(_Rest):
 
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Event]:
         """The stream of one of OpenAI's routes, ``/v1/completions`` or ``/v1/chat/completions``,
-        also of another server's. ``body`` is the route's. Closing the iterator stops the generation.
+        also of another server's; ``body`` is theirs. Closing the iterator stops the generation.
 
         Raises :class:`AvikamError`.
         """
