@@ -46,7 +46,7 @@ def test_a_failed_request_fails_the_run(cluster: ServeProcess, tmp_path: Path) -
         f"--out={tmp_path / 'serve.json'}",
     )
     assert done.returncode == 1
-    assert "error: 2 requests failed, the first: ValueError: status 404" in done.stderr
+    assert "error: 2 requests failed, the first: status 404" in done.stderr
 
 
 def test_mistakes_are_told_in_a_line() -> None:

@@ -10,8 +10,8 @@ from google.protobuf import proto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avikam.cli.client import Answer, ClientError, read_events
-from avikam.client import ConnectionFailed, Piece, StreamInterrupted
+from avikam.client import AvikamError, ConnectionFailed, Event, Piece, StreamInterrupted
+from avikam.client.events import EventReader
 from avikam.client.streaming import StreamReader
 from avikam.engine.adapters import AdapterStore
 from avikam.engine.fault_plan import FaultPlan, PlanError
@@ -112,10 +112,14 @@ lines = st.one_of(
 @effort(3)
 @given(st.lists(lines, max_size=8))
 def test_event_streams(events: list[str]) -> None:
-    answer = Answer()
-    with contextlib.suppress(ClientError):
-        for text in read_events(iter(events), answer):
-            assert isinstance(text, str)
+    reader = EventReader()
+    with contextlib.suppress(AvikamError):
+        for line in events:
+            event = reader.feed(line)
+            assert event is None or isinstance(event, Event)
+            assert event is None or isinstance(event.text, str)
+        reader.close()
+        assert reader.done
 
 
 # Files

@@ -16,7 +16,8 @@ class                   transport  style
 :class:`AsyncGrpcClient` gRPC      asyncio
 ======================  =========  ===========
 
-All four send the same messages and raise the same errors.
+All four send the same messages and raise the same errors. The REST ones also read the streams of
+OpenAI's routes: :meth:`Client.events`.
 """
 
 from avikam.client.answer import Answer, Choice, Piece
@@ -33,6 +34,7 @@ from avikam.client.errors import (
     StreamInterrupted,
     Unavailable,
 )
+from avikam.client.events import Event
 from avikam.client.request import ChatMessage, Sampling
 from avikam.client.rest import AsyncClient, Client
 from avikam.client.retries import Retries
@@ -49,6 +51,7 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "Event",
     "GrpcClient",
     "InvalidRequest",
     "NotFound",

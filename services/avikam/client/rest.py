@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 
 from avikam.client.answer import Answer, Piece, answer_of
 from avikam.client.errors import ConnectionFailed, DeadlineExceeded, error_of
+from avikam.client.events import Event, EventReader
 from avikam.client.request import Prompt, Sampling, generation, prompt_message
 from avikam.client.retries import IDEMPOTENCY_HEADER, Retries, new_idempotency_key
 from avikam.client.streaming import StreamReader
@@ -34,6 +35,8 @@ class _Rest:
             "base_url": url,
             "headers": {"authorization": f"Bearer {api_key}"} if api_key else {},
             "timeout": httpx.Timeout(timeout, connect=10.0),
+            # Who asks a thousand things at once means it; waiting here would only hide the time.
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=256),
             "trust_env": False,
         }
 
@@ -48,6 +51,15 @@ class _Rest:
                 "accept": _PROTOBUF,
                 IDEMPOTENCY_HEADER: new_idempotency_key(),
             },
+        }
+
+    def _asking(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of an httpx request for a stream of OpenAI's routes, with its usage."""
+        return {
+            "method": "POST",
+            "url": path,
+            "json": {**body, "stream": True, "stream_options": {"include_usage": True}},
+            "headers": {IDEMPOTENCY_HEADER: new_idempotency_key()},
         }
 
 
@@ -112,6 +124,21 @@ class Client(_Rest):
         with closing(response), _transport_errors():
             for chunk in response.iter_bytes():
                 yield from reader.feed(chunk)
+        reader.close()
+
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[Event]:
+        """The stream of one of OpenAI's routes, ``/v1/completions`` or ``/v1/chat/completions``,
+        also of another server's; ``body`` is theirs. Closing the iterator stops the generation.
+
+        Raises :class:`AvikamError`.
+        """
+        response = self._retries.blocking()(self._open, self._asking(path, body))
+        reader = EventReader(_request_id(response))
+        with closing(response), _transport_errors():
+            for line in response.iter_lines():
+                event = reader.feed(line)
+                if event is not None:
+                    yield event
         reader.close()
 
     def tokenize(
@@ -208,6 +235,19 @@ class AsyncClient(_Rest):
                 async for chunk in response.aiter_bytes():
                     for piece in reader.feed(chunk):
                         yield piece
+        reader.close()
+
+    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Event]:
+        """See :meth:`Client.events`."""
+        request = self._asking(path, body)
+        response: httpx.Response = await self._retries.asynchronous()(self._open, request)
+        reader = EventReader(_request_id(response))
+        async with aclosing(response):
+            with _transport_errors():
+                async for line in response.aiter_lines():
+                    event = reader.feed(line)
+                    if event is not None:
+                        yield event
         reader.close()
 
     async def tokenize(

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import httpx
-
-_DATA = "data: "
-_DONE = "[DONE]"
+from avikam.client import AsyncClient, AvikamError, Event
 
 
 @dataclass(slots=True)
@@ -39,7 +33,7 @@ class Outcome:
 class CompletionClient:
     """Asks ``/v1/completions`` for streams."""
 
-    def __init__(self, client: httpx.AsyncClient, model: str, max_tokens: int) -> None:
+    def __init__(self, client: AsyncClient, model: str, max_tokens: int) -> None:
         self._client = client
         self._model = model
         self._max_tokens = max_tokens
@@ -49,53 +43,29 @@ class CompletionClient:
         outcome = Outcome(time.perf_counter())
         try:
             await self._read(prompt, outcome)
-        except (httpx.HTTPError, ValueError) as error:
-            outcome.error = f"{type(error).__name__}: {error}"
+        except AvikamError as error:
+            status = f"status {error.status}: " if error.status else ""
+            outcome.error = f"{status}{error.message}"
         outcome.latency = time.perf_counter() - outcome.started
         return outcome
 
     async def _read(self, prompt: str, outcome: Outcome) -> None:
-        body = {
-            "model": self._model,
-            "prompt": prompt,
-            "max_tokens": self._max_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        async with self._client.stream("POST", "/v1/completions", json=body) as answer:
-            if answer.status_code != 200:
-                await answer.aread()
-                raise ValueError(f"status {answer.status_code}: {answer.text[:200]}")
-            last: float | None = None
-            async for event in _events(answer):
-                now = time.perf_counter()
-                if any(choice.get("text") for choice in event.get("choices") or ()):
-                    if last is None:
-                        outcome.ttft = now - outcome.started
-                    else:
-                        outcome.itls.append(now - last)
-                    last = now
-                _note_usage(event.get("usage"), outcome)
+        body = {"model": self._model, "prompt": prompt, "max_tokens": self._max_tokens}
+        last: float | None = None
+        async for event in self._client.events("/v1/completions", body):
+            now = time.perf_counter()
+            if event.text:
+                if last is None:
+                    outcome.ttft = now - outcome.started
+                else:
+                    outcome.itls.append(now - last)
+                last = now
+            _note_usage(event, outcome)
         if last is None:
-            raise ValueError("the stream held no text")
+            outcome.error = "the stream held no text"
 
 
-def _note_usage(usage: dict[str, int] | None, outcome: Outcome) -> None:
-    if usage:
-        outcome.input_tokens = usage["prompt_tokens"]
-        outcome.output_tokens = usage["completion_tokens"]
-
-
-async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The events of a stream, which must end as it promised."""
-    async for line in answer.aiter_lines():
-        if not line.startswith(_DATA):
-            continue
-        data = line.removeprefix(_DATA)
-        if data == _DONE:
-            return
-        event: dict[str, Any] = json.loads(data)
-        if "error" in event:
-            raise ValueError(event["error"].get("message", "an error event"))
-        yield event
-    raise ValueError("the stream ended without [DONE]")
+def _note_usage(event: Event, outcome: Outcome) -> None:
+    if event.usage:
+        outcome.input_tokens = int(event.usage["prompt_tokens"])
+        outcome.output_tokens = int(event.usage["completion_tokens"])
