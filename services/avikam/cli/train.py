@@ -69,6 +69,28 @@ def tokenizer(
 
 
 @app.command()
+def conversations(
+    data: Annotated[Path, typer.Argument(help="Corpus folder with sentence pairs.")],
+    out: Annotated[Path, typer.Argument(help="Folder for train.jsonl and valid.jsonl.")],
+    recipe: Recipe = None,
+    train: Annotated[int | None, typer.Option(help="Conversations to make for training.")] = None,
+    valid: Annotated[int | None, typer.Option(help="Conversations to make for validation.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed, other conversations.")] = None,
+) -> None:
+    """Make conversations of sentence pairs: what pretraining draws, as rows of a file."""
+    from avikam.trainer.conversations.writing import ConversationsRecipe, write_conversations
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        chosen = load_recipe(ConversationsRecipe, recipe, train=train, valid=valid, seed=seed)
+        written = write_conversations(data, out, chosen)
+    for kind, count in written.kinds.items():
+        typer.echo(f"{kind}: {count}")
+    for path in written.files:
+        typer.echo(str(path))
+
+
+@app.command()
 def pretrain(
     data: Annotated[Path, typer.Argument(help="Corpus folder.")],
     out: Annotated[Path, typer.Argument(help="Run folder; an existing run goes on.")],

@@ -14,6 +14,9 @@ from pathlib import Path
 from avikam.trainer.examples import Pair
 from avikam.trainer.readers import find, read_jsonl, read_tsv
 
+EVERYDAY = ("conversational", "dialogue", "stories", "news", "health", "terms")
+"""Domains of pairs that people also say in a conversation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -100,6 +100,8 @@ class Objective(nn.Module):
 class Pretraining:
     """A resumable run in one folder: ``state.pt`` and ``metrics.jsonl``.
 
+    ``before-decay.pt`` is the state when the rate begins to fall: what a longer run goes on from.
+
     ``earlier`` tells of the runs behind the weights that ``model`` comes with.
     """
 
@@ -136,6 +138,7 @@ class Pretraining:
         before = self.progress.seconds
         batches = feed(self._mixture, self._config.rows, self._config.length)
         while self._config.share_done(self.progress) < 1.0:
+            self._keep_before_decay()
             figures = self._step(next(batches))
             now = time.monotonic()
             self.progress.seconds = self._world.agree(before + now - started)
@@ -152,6 +155,13 @@ class Pretraining:
         """Write the state; rank 0 does it for all."""
         if self._world.leads:
             save_state(self.state_file, self._model, self._optimizers, self.progress)
+
+    def _keep_before_decay(self) -> None:
+        path = self._folder / "before-decay.pt"
+        stable = 1.0 - self._config.decay
+        falling = stable <= self._config.share_done(self.progress)
+        if falling and self.progress.step and self._world.leads and not path.exists():
+            save_state(path, self._model, self._optimizers, self.progress)
 
     def _step(self, fed: Fed) -> dict[str, float]:
         config = self._config

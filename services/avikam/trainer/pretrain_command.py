@@ -111,5 +111,7 @@ def held_out_batches(
     """A validation batch for every source that has held-out text."""
     weights = dict.fromkeys(config.weights, 1.0)
     sources = pretraining_sources(load_corpus(data, "valid"), tokenizer, weights, config.length)
-    mixtures = {source.name: Mixture([source], 1) for source in sources if source.size}
+    mixtures = {
+        source.name: Mixture([source], 1) for source in sources if source.size and source.weight
+    }
     return validation_batches(mixtures, min(16, config.rows), config.length)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from avikam.model.tokenizer import Tokenizer
-from avikam.trainer.corpus import Corpus, Passage, Turns
+from avikam.trainer.conversations.sources import conversation_sources
+from avikam.trainer.corpus import EVERYDAY, Corpus, Passage, Turns
 from avikam.trainer.examples import (
     Example,
     Pair,
@@ -16,8 +17,9 @@ from avikam.trainer.examples import (
 )
 from avikam.trainer.mixture import Source
 
-EVERYDAY = ("conversational", "dialogue", "stories", "news", "health", "terms")
 EVERYDAY_CHATS = ("small-talk", "task", "role-play", "chat", "story", "question")
+_TAGGED = 0.1
+"""Share of pairs in the form ``[FR] source [EN] target``, which completions may ask for."""
 REAL_SIDE = {"fr": "backtranslated-fr", "en": "backtranslated-en"}
 """Domains of back-translated pairs by the language that is real text."""
 FALLBACK_PROMPTS = {
@@ -44,6 +46,7 @@ def pretraining_sources(
     chats = {
         "chat": [t for kind in EVERYDAY_CHATS for t in corpus.chats.get(kind, [])],
         "talk": [t for kind in ("talk", "regional") for t in corpus.chats.get(kind, [])],
+        "regional": list(corpus.chats.get("regional", [])),
         "arithmetic": list(corpus.chats.get("arithmetic", [])),
         "logic": list(corpus.chats.get("logic", [])),
         "quiz": list(corpus.chats.get("quiz", [])),
@@ -55,6 +58,7 @@ def pretraining_sources(
     sources.append(_generated_source(corpus, prompts, tokenizer, max_tokens))
     sources += [_passage_source(n, p, tokenizer, max_tokens) for n, p in passages.items()]
     sources += [_chat_source(n, t, tokenizer, max_tokens) for n, t in chats.items()]
+    sources += conversation_sources(corpus, tokenizer, max_tokens)
     _refuse_unknown(weights, [source.name for source in sources])
     return [Source(s.name, s.size, weights.get(s.name, 0.0), s.render) for s in sources]
 
@@ -82,11 +86,11 @@ def _cut(example: Example, max_tokens: int) -> Example:
 def _pair_source(
     name: str, pairs: list[Pair], prompts: dict[str, list[str]], tokenizer: Tokenizer, most: int
 ) -> Source:
-    """Each pair counts twice, once per direction; three times in ten in the tagged form."""
+    """Each pair counts twice, once per direction; one time in ten in the tagged form."""
 
     def render(index: int, rng: np.random.Generator) -> Example:
         pair, to_english = pairs[index // 2], index % 2 == 0
-        if rng.random() < 0.3:
+        if rng.random() < _TAGGED:
             return _cut(tagged_translation(tokenizer, pair, to_english), most)
         asked = prompts["fr>en" if to_english else "en>fr"]
         return _cut(translation(tokenizer, pair, asked, to_english, rng), most)
