@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from avikam.gateway.api import reply
-from avikam.gateway.workers.failures import AttemptError, Kind
+from avikam.gateway.workers.ending import LineEnded
 from avikam.gateway.workers.inbox import MOST_BYTES, MOST_WAITING, Inbox
 from avikam.gateway.workers.outbox import Outbox
 from avikam.protocol.limits import MIB
@@ -67,14 +67,14 @@ async def test_an_inbox_asks_for_a_pause_and_ends_it_when_it_has_caught_up() -> 
     inbox = Inbox(7, lambda line, on: asked.append((line, on)))
     for index in range(MOST_WAITING + 5):
         inbox.put(worker_pb2.SequenceFrame(first_index=index))
-    inbox.fail(AttemptError(Kind.LOST, "gone"))
+    inbox.end(LineEnded())
     assert asked == [(7, True)]
 
     read = [(await inbox.read()).first_index for _ in range(MOST_WAITING + 5)]
 
     assert read == list(range(MOST_WAITING + 5))
     assert asked == [(7, True), (7, False)]
-    with pytest.raises(AttemptError):
+    with pytest.raises(LineEnded):
         await inbox.read()
 
 

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from avikam.gateway.api.generate import GenerateDialect
+from avikam.gateway.sequence.failure import Kind
 from tests.gateway.harness import RunningGateway, Stream, gateway_at, gateway_to, serving
 from tests.worker.harness import LOOPBACK, eventually, free_port, running_worker, worker_process
 
@@ -98,8 +99,7 @@ async def test_a_worker_that_fails_changes_nothing(unbroken: list[Stream], plan:
 
 
 def _failed_attempts(gateway: RunningGateway) -> list[float]:
-    kinds = ("refused", "lost", "full", "unwell")
-    return [gateway.metric("attempts_failed_total", kind=kind) for kind in kinds]
+    return [gateway.metric("attempts_failed_total", kind=kind.value) for kind in Kind]
 
 
 async def test_an_engine_that_hangs_is_given_up(unbroken: list[Stream]) -> None:

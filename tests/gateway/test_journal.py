@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avikam.gateway.sequence.failure import Failure, Kind
 from avikam.gateway.sequence.journal import Journal
-from avikam.gateway.workers.failures import AttemptError, Kind
 from avikam.v1 import generation_pb2, worker_pb2
 
 
@@ -43,10 +43,10 @@ def test_a_gap_and_an_overlap_give_the_worker_up(first: int) -> None:
     journal = journal_in_attempt(1)
     journal.keep(frame(1, 0, 5, 6))
 
-    with pytest.raises(AttemptError) as failure:
+    with pytest.raises(Failure) as failure:
         journal.keep(frame(1, first, 7, 8, 9))
 
-    assert failure.value.kind is Kind.LOST
+    assert failure.value.kind is Kind.UNTRUE
     assert journal.tokens == [5, 6]
 
 
@@ -74,7 +74,7 @@ def test_whatever_comes_the_journal_has_no_hole_and_no_repeat(
     for attempt, first, count in frames:
         try:
             journal.keep(frame(attempt, first, *range(first, first + count)))
-        except AttemptError:
+        except Failure:
             journal.next_request()
         assert journal.tokens == list(range(len(journal.tokens)))
         assert journal.whole_text == "".join(f"{token}," for token in journal.tokens)

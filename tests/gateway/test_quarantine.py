@@ -9,7 +9,6 @@ import time
 import pytest
 
 from avikam.gateway.resilience.quarantine import Case, Quarantine, QuarantineRules
-from avikam.protocol.errors import ApiError
 from avikam.v1 import generation_pb2, worker_pb2
 from tests.gateway.clock import Clock
 from tests.gateway.harness import RunningGateway, gateway_to
@@ -38,12 +37,10 @@ async def test_what_killed_alone_is_refused_for_a_while_under_any_seed() -> None
 
     await convict(quarantine, sequence("poison"))
 
-    with pytest.raises(ApiError) as caught:
-        quarantine.check(sequence("poison", seed=2))
-    assert (caught.value.status, caught.value.code) == (500, "request_quarantined")
-    quarantine.check(sequence("an ordinary one"))
+    assert quarantine.holds(sequence("poison", seed=2))
+    assert not quarantine.holds(sequence("an ordinary one"))
     clock.now += 601
-    quarantine.check(sequence("poison"))
+    assert not quarantine.holds(sequence("poison"))
 
 
 async def test_the_memory_is_bounded() -> None:
@@ -52,10 +49,9 @@ async def test_the_memory_is_bounded() -> None:
     for prompt in ("one", "two", "three"):
         await convict(quarantine, sequence(prompt))
 
-    quarantine.check(sequence("one"))
-    for prompt in ("two", "three"):
-        with pytest.raises(ApiError):
-            quarantine.check(sequence(prompt))
+    assert not quarantine.holds(sequence("one"))
+    assert quarantine.holds(sequence("two"))
+    assert quarantine.holds(sequence("three"))
 
 
 async def test_a_first_death_after_some_tokens_makes_nobody_a_suspect() -> None:

@@ -68,20 +68,20 @@ from avikam.gateway.resilience.quarantine import Quarantine
 from avikam.gateway.resilience.retry_budget import RetryBudget
 from avikam.gateway.resilience.watchdog import Watchdog
 from avikam.gateway.routing.policies import POLICIES
-from avikam.gateway.sequence.retry_policy import RetryPolicy, RetryRules
-from avikam.gateway.sequence.runner import SequenceRunner
+from avikam.gateway.sequence.recovery import Recovery, RecoveryRules
+from avikam.gateway.sequence.run import Surroundings
 from avikam.gateway.settings import GatewaySettings
 from avikam.gateway.shared_state.breaker_hint import BreakerHint
 from avikam.gateway.shared_state.link import RedisLink
 from avikam.gateway.shared_state.registry import Registry
 from avikam.gateway.siblings import Siblings
+from avikam.gateway.tokenizing import Tokenizing
 from avikam.gateway.traces import Traces
 from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.channel import channel_opener
 from avikam.gateway.workers.discovery import Discovery
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.pulse import PulseWatch
-from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.errors import ApiError
 
 
@@ -125,27 +125,30 @@ class Gateway:
         catalog = Catalog(
             self.pool, clock, settings.first_worker_seconds, settings.lenient_model_name
         )
-        policy = RetryPolicy(
-            RetryRules(settings.retries, settings.retry_pause_seconds, resumes=settings.resumes),
+        recovery = Recovery(
+            RecoveryRules(settings.retries, settings.retry_pause_seconds, resumes=settings.resumes),
             self.budget,
             lambda: self.pool.half_died,
             clock,
             rng,
         )
-        runner = SequenceRunner(
+        surroundings = Surroundings(
             self.pool,
             self.admission,
-            policy,
+            recovery,
             self._watchdog,
             Quarantine(clock),
             self.metrics,
             clock,
             settings.first_worker_seconds,
+            settings.same_weights_seconds,
         )
         self._hint = BreakerHint(self.redis, "pool") if self.redis is not None else None
         self.breaker = Breaker(POOL_RULES, clock, rng, self._note_breaker)
         self.handler = MeteredHandler(
-            Handler(catalog, runner, self.breaker, self.budget, rng, settings.batch_concurrency)
+            Handler(
+                catalog, surroundings, self.breaker, self.budget, rng, settings.batch_concurrency
+            )
         )
         self.tokenizing = Tokenizing(self.pool, catalog)
         self.catalog = catalog

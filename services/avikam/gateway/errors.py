@@ -51,13 +51,19 @@ def deadline_exceeded() -> ApiError:
     )
 
 
-_ROW_FAILED = "sequence_failed"
-_QUARANTINED = "request_quarantined"
+def model_changed() -> ApiError:
+    """502, as an event: an answer that has begun, and no worker with its weights is left."""
+    return ApiError(
+        502,
+        "The answer broke off: the workers that are left run another model or other weights, and "
+        "an answer never changes them in its middle; send the request again.",
+        "model_changed",
+    )
 
 
 def row_failed(reason: str) -> ApiError:
     """500: this sequence alone could not be computed; ``reason`` is the engine's."""
-    return ApiError(500, f"This request could not be computed: {reason}.", _ROW_FAILED)
+    return ApiError(500, f"This request could not be computed: {reason}.", "sequence_failed")
 
 
 def request_quarantined() -> ApiError:
@@ -65,11 +71,5 @@ def request_quarantined() -> ApiError:
     return ApiError(
         500,
         "Workers died while they computed this request; it is refused for ten minutes. Change it.",
-        _QUARANTINED,
+        "request_quarantined",
     )
-
-
-def is_of_the_request(error: ApiError) -> bool:
-    """Whether a server error is due to the request alone: no breaker may hear of it, or one client
-    could close the door on all others."""
-    return error.code in (_ROW_FAILED, _QUARANTINED)

@@ -32,9 +32,9 @@ class _Work:
 class Generation:
     """A validated request, and what the handler found out about it.
 
-    ``deadline`` is on the gateway's monotonic clock, in seconds; ``own_deadline`` says that the
-    client chose it. ``model`` (a model's or an adapter's name), ``fingerprint`` (of the model as it
-    is served) and ``journals`` (one per answer, in order) are there once the request is routed.
+    ``deadline`` is on the gateway's monotonic clock, in seconds. ``model`` (a model's or an
+    adapter's name), ``fingerprint`` (of the model as it is served) and ``journals`` (one per
+    answer, in order) are there once the request is routed.
     What a ``streamed`` answer has told is not kept longer than continuing it needs. ``size`` is
     the body's, in bytes; ``hold`` is what the request holds of the room for large ones. ``trace``
     is there when requests are traced.
@@ -43,7 +43,6 @@ class Generation:
     id: str
     request: GenerationRequest
     deadline: float
-    own_deadline: bool = False
     tenant: str = ""
     priority: int = 0
     allowance: Allowance | None = None

@@ -5,7 +5,7 @@ parse, validate            the API's door: http/ and api/, or grpc_service
       └► model             404 for a name nobody serves; waits for a first worker
           └► budget        400 for what can never fit, 503 while there is no room for it
               └► sequences     every prompt n times, each with its journal, made as they run
-                  └► runner    admit, route, attempt, recover: sequence_runner
+                  └► run       admit, route, attempt, recover: sequence/run
                       └► frames, in the order they come, for the API to encode
 """
 
@@ -18,15 +18,15 @@ from contextlib import aclosing
 from avikam.gateway.beside import beside
 from avikam.gateway.budget.lengths import check_lengths
 from avikam.gateway.budget.price import price, told
-from avikam.gateway.errors import circuit_open, is_of_the_request
+from avikam.gateway.errors import circuit_open
 from avikam.gateway.fan_out import merge
 from avikam.gateway.generation import Generation, sequences
 from avikam.gateway.resilience.breaker import Breaker, Ticket
 from avikam.gateway.resilience.retry_budget import RetryBudget
+from avikam.gateway.sequence.failure import Failure
 from avikam.gateway.sequence.journal import Journal
-from avikam.gateway.sequence.runner import Batch, News, Run, SequenceRunner
+from avikam.gateway.sequence.run import Batch, News, Run, Surroundings
 from avikam.gateway.workers.catalog import Catalog
-from avikam.protocol.errors import ApiError
 
 __all__ = ["Handler", "News"]
 
@@ -37,14 +37,14 @@ class Handler:
     def __init__(
         self,
         catalog: Catalog,
-        runner: SequenceRunner,
+        surroundings: Surroundings,
         breaker: Breaker,
         budget: RetryBudget,
         rng: random.Random,
         batch_concurrency: int,
     ) -> None:
         self._catalog = catalog
-        self._runner = runner
+        self._surroundings = surroundings
         self._breaker = breaker
         self._budget = budget
         self._rng = rng
@@ -79,12 +79,9 @@ class Handler:
                     if journal.finish is not None:
                         self._close(generation, journal)
             outcome = None if begun else True
-        except ApiError as error:
-            outcome = False if _is_ours(error, generation) else None
-            raise
-        except GeneratorExit:
-            outcome = None
-            raise
+        except Failure as failure:
+            outcome = False if failure.meaning.pool else None
+            raise failure.error from None
         finally:
             self._settle(ticket, outcome)
 
@@ -107,14 +104,20 @@ class Handler:
         for journal, target in sequences(generation, model, adapter, self._rng):
             generation.journals.append(journal)
             yield Run(
-                journal, target, generation.tenant, generation.deadline, batch, generation.trace
+                self._surroundings,
+                journal,
+                target,
+                generation.tenant,
+                generation.deadline,
+                batch,
+                generation.trace,
             )
 
     def _news(self, generation: Generation, runs: Iterator[Run]) -> AsyncGenerator[News, None]:
         count = generation.request.n * len(generation.request.prompts)
         if count == 1:
-            return self._runner.news(next(runs))
-        return merge(map(self._runner.news, runs), min(count, self._batch_concurrency))
+            return next(runs).news()
+        return merge((run.news() for run in runs), min(count, self._batch_concurrency))
 
     def _close(self, generation: Generation, journal: Journal) -> None:
         """One of many answers has ended: what nobody needs any more is forgotten, and what is kept
@@ -130,10 +133,3 @@ class Handler:
             self._breaker.release(ticket)
         else:
             self._breaker.record(ticket, outcome)
-
-
-def _is_ours(error: ApiError, generation: Generation) -> bool:
-    """Whether an error speaks against the pool; a deadline the client chose does not."""
-    if is_of_the_request(error):
-        return False
-    return error.status in (500, 502) or (error.status == 504 and not generation.own_deadline)

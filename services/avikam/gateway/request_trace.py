@@ -19,7 +19,7 @@ from avikam.common import span_attributes as names
 from avikam.common.span_export import Tracing
 from avikam.gateway.api import accounts
 from avikam.gateway.doors.call import Call
-from avikam.gateway.workers.failures import AttemptError
+from avikam.gateway.sequence.failure import Again, Failure
 from avikam.protocol.errors import ApiError
 from avikam.protocol.rpc_errors import code_of_status
 from avikam.v1 import generation_pb2, worker_pb2
@@ -115,19 +115,19 @@ class AttemptTrace:
     def __init__(self, span: Span) -> None:
         self._span = span
 
-    def end(self, finish: worker_pb2.Finish | None, error: Exception | None) -> None:
+    def end(self, finish: worker_pb2.Finish | None, failure: Failure | None) -> None:
         """It finished, failed, or nobody waits for it any more."""
         span = self._span
-        if isinstance(error, AttemptError):
-            _end_badly(span, error.kind.value)
-            # Our own words about the connection or the worker.
-            span.set_status(Status(StatusCode.ERROR, str(error)))
-        elif isinstance(error, ApiError):
-            _end_badly(span, error.code)
-            if error.status >= 500:
+        if failure is None:
+            span.set_attribute(names.OUTCOME, _reason(finish) if finish else "cancelled")
+        elif failure.meaning.again is Again.NO:
+            _end_badly(span, failure.error.code)
+            if failure.error.status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
         else:
-            span.set_attribute(names.OUTCOME, _reason(finish) if finish else "cancelled")
+            _end_badly(span, failure.kind.value)
+            # Our own words about the connection or the worker.
+            span.set_status(Status(StatusCode.ERROR, str(failure)))
         span.end()
 
 

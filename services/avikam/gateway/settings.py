@@ -95,6 +95,13 @@ class GatewaySettings(Settings):
         default=30.0, ge=0, description="How long requests wait for a first worker to be ready."
     )
 
+    same_weights_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="How long a started answer waits for a worker with its weights, while workers "
+        "with others are ready.",
+    )
+
     # Retries
     retries: int = Field(default=3, ge=0, description="Charged retries of a request.")
     retry_pause_seconds: float = Field(

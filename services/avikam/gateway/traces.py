@@ -16,7 +16,7 @@ from avikam.v1 import worker_pb2
 class AttemptTrace(Protocol):
     """The span of one try on a worker."""
 
-    def end(self, finish: worker_pb2.Finish | None, error: Exception | None) -> None:
+    def end(self, finish: worker_pb2.Finish | None, failure: Any) -> None:
         """It finished, failed, or nobody waits for it any more."""
 
 

@@ -86,6 +86,7 @@ def overloaded(message: str, retry_after: float = 1.0) -> ApiError:
 
 
 ENGINE_FAILED = "engine_failed"
+HANDED_OVER = "migrate"
 
 
 def engine_failed() -> ApiError:

@@ -15,12 +15,11 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from avikam.common import span_attributes as names
 from avikam.common.span_export import Tracing
 from avikam.engine.interface import Delta, Finish, FinishReason
-from avikam.protocol.errors import ApiError
+from avikam.protocol.errors import HANDED_OVER, ApiError
 from avikam.v1 import worker_pb2
 
 # vLLM's name of a request's span.
 _NAME = "llm_request"
-_HANDED_OVER = "migrate"
 
 
 class WorkerTracing:
@@ -43,7 +42,7 @@ class WorkerTracing:
             span.set_attribute(names.OUTCOME, "cancelled")
             raise
         except ApiError as error:
-            _refused(span, error.code, error.status >= 500 and error.code != _HANDED_OVER)
+            _refused(span, error.code, error.status >= 500 and error.code != HANDED_OVER)
             raise
         except Exception as error:
             # The exception's own text may quote the prompt.

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 
-from avikam.protocol.errors import ApiError
+from avikam.protocol.errors import HANDED_OVER, ApiError
 from avikam.worker.mailbox import Mailbox, Mailroom
 
 # A stream that has been silent for this long says that the engine still steps.
@@ -19,7 +19,7 @@ def handed_over() -> ApiError:
     return ApiError(
         503,
         "This worker stops; continue on another one.",
-        "migrate",
+        HANDED_OVER,
         headers={"x-migrate": "1"},
     )
 

@@ -100,7 +100,6 @@ class Intake:
             id=call.id,
             request=asked,
             deadline=call.started + (timeout or self._settings.request_timeout_seconds),
-            own_deadline=timeout is not None,
             tenant=call.tenant,
             priority=call.priority,
             allowance=call.allowance,

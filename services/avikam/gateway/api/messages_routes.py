@@ -10,7 +10,7 @@ from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import validate
 from avikam.gateway.api.messages import MessagesBody, MessagesConversation, MessagesDialect
 from avikam.gateway.doors.call import call_of
-from avikam.gateway.workers.tokenizing import Tokenizing
+from avikam.gateway.tokenizing import Tokenizing
 from avikam.protocol.requests import check_prompt
 from avikam.v1 import generation_pb2 as pb
 

@@ -13,7 +13,7 @@ from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import validate
 from avikam.gateway.api.responses import ResponsesBody, ResponsesDialect
 from avikam.gateway.doors.call import call_of
-from avikam.gateway.workers.tokenizing import Tokenizing
+from avikam.gateway.tokenizing import Tokenizing
 from avikam.protocol.requests import GenerationRequest, check_request
 from avikam.v1 import generation_pb2 as pb
 

@@ -19,8 +19,8 @@ from avikam.gateway.api.json_body import parse_object, validate
 from avikam.gateway.api.offsets import spans
 from avikam.gateway.budget.price import tokenized
 from avikam.gateway.doors.http.body import PROTOBUF, BodyKind
+from avikam.gateway.tokenizing import Tokenizing
 from avikam.gateway.workers.pool import Pool
-from avikam.gateway.workers.tokenizing import Tokenizing
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.field_count import TOKENIZE
 from avikam.protocol.limits import LIMITS

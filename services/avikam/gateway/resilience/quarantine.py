@@ -23,7 +23,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from avikam.gateway.errors import request_quarantined
 from avikam.v1 import worker_pb2
 
 Clock = Callable[[], float]
@@ -70,13 +69,11 @@ class Quarantine:
         self._lane = asyncio.Lock()
         self._waiting = 0
 
-    def check(self, request: worker_pb2.SequenceRequest) -> None:
-        """Raise when its like is known to kill workers."""
+    def holds(self, request: worker_pb2.SequenceRequest) -> bool:
+        """Whether its like is known to kill workers."""
         if not self._guilty:
-            return
-        until = self._guilty.get(self._fingerprint(request), 0.0)
-        if until > self._clock():
-            raise request_quarantined()
+            return False
+        return self._guilty.get(self._fingerprint(request), 0.0) > self._clock()
 
     def note_death(self, case: Case, tokens: int, request: worker_pb2.SequenceRequest) -> bool:
         """A worker died while it ran the sequence; whether that settles it: it was the only one."""

@@ -11,7 +11,7 @@ A frame enters the journal before the client sees it, so a continuation never re
 
 from __future__ import annotations
 
-from avikam.gateway.workers.failures import AttemptError, Kind
+from avikam.gateway.sequence.failure import untrue
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import worker_pb2
 
@@ -20,8 +20,10 @@ class Journal:
     """One sequence: the request for it, and everything generated so far.
 
     ``prompt_index`` and ``choice`` say which prompt of the client's request it continues, and
-    which of that prompt's ``n`` answers it is. A stream has told its logprobs and needs them no
-    more: with twenty alternatives, those of one answer are megabytes.
+    which of that prompt's ``n`` answers it is. ``retries``, ``resumes`` and ``moved`` are what
+    going on after failures has used up: see :mod:`avikam.gateway.sequence.recovery`. A stream has
+    told its logprobs and needs them no more: with twenty alternatives, those of one answer are
+    megabytes.
     """
 
     __slots__ = (
@@ -32,8 +34,8 @@ class Journal:
         "choice",
         "finish",
         "first_token_at",
-        "full_workers",
         "logprobs",
+        "moved",
         "prompt_index",
         "request",
         "resumes",
@@ -57,7 +59,7 @@ class Journal:
         self.attempt = 0
         self.retries = 0
         self.resumes = 0
-        self.full_workers = 0
+        self.moved = False
         self.accepted: worker_pb2.Accepted | None = None
         self.tokens: list[int] = []
         self.text: list[str] = []
@@ -109,29 +111,29 @@ class Journal:
         return request
 
     def keep(self, frame: worker_pb2.SequenceFrame) -> bool:
-        """Enter a frame; False when it is to be dropped. Raises AttemptError out of order."""
+        """Enter a frame; False when it is to be dropped. Raises Failure out of order."""
         if frame.attempt != self.attempt:
             return False
         tokens = frame.token_ids
-        if tokens and not self._in_order(frame.first_index, len(tokens)):
-            return False
         if tokens:
+            first, expected = frame.first_index, len(self.tokens)
+            if first != expected and _is_repeat(first, len(tokens), expected):
+                return False
             self.tokens.extend(tokens)
-        if frame.text:
-            self.text.append(frame.text)
+        elif frame.HasField("accepted"):
+            self.accepted = frame.accepted
+        text = frame.text
+        if text:
+            self.text.append(text)
         if self._keep_logprobs and frame.logprobs:
             self.logprobs.extend(frame.logprobs)
-        if frame.HasField("accepted"):
-            self.accepted = frame.accepted
         if frame.HasField("finish"):
             self.finish = frame.finish
         return True
 
-    def _in_order(self, first: int, count: int) -> bool:
-        expected = len(self.tokens)
-        if first == expected:
-            return True
-        if first + count <= expected:
-            return False
-        wrong = f"tokens {first}..{first + count - 1} came, {expected} was next"
-        raise AttemptError(Kind.LOST, wrong)
+
+def _is_repeat(first: int, count: int, expected: int) -> bool:
+    """Whether tokens that are not the next ones are all known. Raises Failure otherwise."""
+    if first + count <= expected:
+        return True
+    raise untrue(f"tokens {first}..{first + count - 1} came, {expected} was next")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import grpc
 from google.protobuf.message import DecodeError
 
-from avikam.gateway.workers.failures import AttemptError, Kind, broken_call, from_application
+from avikam.gateway.workers.ending import LineEnded
 from avikam.gateway.workers.inbox import Inbox
 from avikam.gateway.workers.outbox import Outbox
 from avikam.protocol.errors import ApiError
@@ -104,7 +104,7 @@ class _Session:
                 await self._call.write(message)
                 for start in message.start:
                     if start.line in self._inboxes:
-                        self._inboxes[start.line].told = True
+                        self._inboxes[start.line].sent = True
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The call has broken; its reader sees that too, and says so to every line.
             return
@@ -116,7 +116,7 @@ class _Session:
                 continue
             if news.HasField("end"):
                 del self._inboxes[news.line]
-                inbox.fail(_ending(news.end, inbox.accepted))
+                inbox.end(_ended(news.end, inbox.accepted))
                 continue
             if news.frame.HasField("finish"):
                 del self._inboxes[news.line]
@@ -127,14 +127,14 @@ class _Session:
         self._writing.cancel()
         self._call.cancel()
         for inbox in self._inboxes.values():
-            inbox.fail(broken_call(code, inbox.accepted, inbox.told))
+            inbox.end(LineEnded(code=code, accepted=inbox.accepted, sent=inbox.sent))
         self._inboxes.clear()
 
 
-def _ending(end: worker_pb2.LineEnd, accepted: bool) -> AttemptError | ApiError:
-    """Why a line ended without a finish."""
+def _ended(end: worker_pb2.LineEnd, accepted: bool) -> LineEnded:
+    """Why a line ended without a finish, in the worker's words."""
     if not end.status:
-        return AttemptError(Kind.LOST, "stream ended without a finish")
+        return LineEnded(accepted=accepted)
     retry_after = end.retry_after_seconds or None
     error = ApiError(end.status, end.message, end.code, end.param or None, retry_after)
-    return from_application(error, accepted)
+    return LineEnded(error=error, accepted=accepted)

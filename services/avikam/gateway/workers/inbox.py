@@ -6,8 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from avikam.gateway.workers.failures import AttemptError
-from avikam.protocol.errors import ApiError
 from avikam.v1 import worker_pb2
 
 # What may wait for a slow reader before the worker is asked to hold its own: frames, which are
@@ -25,41 +23,45 @@ class Inbox:
 
     __slots__ = (
         "_bytes",
-        "_failure",
-        "_frames",
+        "_end",
         "_held",
         "_hold",
         "_waiter",
         "accepted",
+        "frames",
         "line",
-        "told",
+        "sent",
     )
 
     def __init__(self, line: int, hold: Callable[[int, bool], None]) -> None:
         self.line = line
         # Whether the worker's application said anything at all, and whether it was sent the line.
-        self.accepted = self.told = False
+        self.accepted = self.sent = False
         self._hold = hold
         self._held = False
         self._bytes = 0
-        self._frames: deque[worker_pb2.SequenceFrame] = deque()
-        self._failure: AttemptError | ApiError | None = None
+        self.frames: deque[worker_pb2.SequenceFrame] = deque()
+        self._end: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def read(self) -> worker_pb2.SequenceFrame:
-        """The next frame. Raises AttemptError, or the worker's ApiError."""
-        while not self._frames:
-            if self._failure is not None:
-                raise self._failure
+        """The next frame. Raises what ended the line."""
+        while not self.frames:
+            if self._end is not None:
+                raise self._end
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        frame = self._frames.popleft()
+        return self.take()
+
+    def take(self) -> worker_pb2.SequenceFrame:
+        """The next frame, which is there."""
+        frame = self.frames.popleft()
         if frame.logprobs:
             self._bytes -= frame.ByteSize()
-        if self._held and not self._frames:
+        if self._held and not self.frames:
             self._held = False
             self._hold(self.line, False)
         return frame
@@ -67,18 +69,18 @@ class Inbox:
     def put(self, frame: worker_pb2.SequenceFrame) -> None:
         """A frame came."""
         self.accepted = True
-        self._frames.append(frame)
+        self.frames.append(frame)
         if frame.logprobs:
             self._bytes += frame.ByteSize()
-        behind = len(self._frames) > MOST_WAITING or self._bytes > MOST_BYTES
+        behind = len(self.frames) > MOST_WAITING or self._bytes > MOST_BYTES
         if behind and not self._held:
             self._held = True
             self._hold(self.line, True)
         self._wake()
 
-    def fail(self, failure: AttemptError | ApiError) -> None:
+    def end(self, why: Exception) -> None:
         """Nothing more will come. The first reason counts."""
-        self._failure = self._failure or failure
+        self._end = self._end or why
         self._wake()
 
     def _wake(self) -> None:

@@ -25,8 +25,8 @@ class Target:
     adapter: str = ""
     key: int = 0
     cost: int = 0
-    # A continuation needs the very same weights, those of its adapter included.
-    digest: str = ""
+    # A continuation needs what its answer depends on to be the same, its adapter included.
+    fingerprint: str = ""
     adapter_digest: str = ""
 
 
@@ -160,8 +160,8 @@ class Pool:
     def _candidates(self, target: Target, avoid: Collection[str]) -> Sequence[Worker]:
         """Fitting workers, narrowed by each preference that leaves at least one."""
         fitting: Sequence[Worker] = self._look().by_model.get(target.model, ())
-        if target.digest:
-            fitting = [worker for worker in fitting if worker.digest == target.digest]
+        if target.fingerprint:
+            fitting = [w for w in fitting if w.fingerprint == target.fingerprint]
         if target.adapter:
             fitting = [worker for worker in fitting if _has_adapter(worker, target)]
         if len(fitting) < 2:

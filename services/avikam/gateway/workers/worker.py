@@ -48,9 +48,10 @@ class Worker:
         self.late = False
         self.sequences = 0
         # Of the last status, for every request looks at them: what it runs, what its answers depend
-        # on, the sequences it runs at once (slots) and takes at once (room).
-        self.model = self.digest = self.fingerprint = ""
-        self.slots = self.room = 0
+        # on, the sequences it runs at once (slots) and takes at once (room), the ids of tokens and
+        # the tokens of a prompt with its answer.
+        self.model = self.fingerprint = ""
+        self.slots = self.room = self.vocab_size = self.context = 0
         self._serves = False
         self._own_load = 0
         self._others_load = 0
@@ -105,7 +106,8 @@ class Worker:
         self.status = status
         self.slots = status.slots_total
         self.room = status.slots_total + status.queue_limit
-        self.model, self.digest = status.model.id, status.model.digest
+        self.model = status.model.id
+        self.vocab_size, self.context = status.model.vocab_size, status.model.max_model_len
         self.fingerprint = _fingerprint(status)
         self._serves = (
             status.state == worker_pb2.WORKER_STATE_READY

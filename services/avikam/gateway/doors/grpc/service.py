@@ -112,7 +112,6 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             id=call.id,
             request=asked,
             deadline=call.started + seconds,
-            own_deadline=given is not None,
             tenant=call.tenant,
             priority=call.priority,
             allowance=call.allowance,

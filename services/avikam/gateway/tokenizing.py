@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from avikam.gateway.errors import no_worker_ready
+from avikam.gateway.sequence.failure import Again, of_call
 from avikam.gateway.workers.catalog import Catalog
-from avikam.gateway.workers.failures import AttemptError, diagnose
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.requests import check_known, check_prompt
 from avikam.protocol.wire import chat_prompt
@@ -87,8 +87,8 @@ class Tokenizing:
             try:
                 return await method(worker.stub)(request, timeout=_SECONDS)
             except grpc.aio.AioRpcError as error:
-                problem = diagnose(error)
-                if not isinstance(problem, AttemptError):
-                    raise problem from None
-                last = problem.error
+                failure = of_call(error)
+                if failure.meaning.again is Again.NO:
+                    raise failure.error from None
+                last = failure.error
         raise last
