@@ -33,7 +33,7 @@ _DEFAULT_MAX_TOKENS = 16
 class CompletionBody(OpenAIFields):
     """What the route takes; see :mod:`avikam.gateway.api.openai_fields` for the rest."""
 
-    prompt: PromptJson = None
+    prompt: PromptJson
     best_of: Choices = None
     echo: bool | None = None
     logprobs: Alternatives = None

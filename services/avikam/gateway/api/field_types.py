@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 from avikam.protocol.limits import LIMITS
+from avikam.protocol.requests import LANGUAGES
 
 # Doubles are exact below this.
 _EXACT = 2**53
@@ -100,6 +101,8 @@ ModelName = Annotated[
     str | None,
     WithJsonSchema({"anyOf": [_text(LIMITS.model_name_chars), {"type": "null"}]}),
 ]
+
+Language = Annotated[str | None, WithJsonSchema({"enum": [*LANGUAGES, None]})]
 
 _TEXT_PROMPT = {"type": "string", "minLength": 1}
 _IDS_PROMPT = {"type": "array", "items": TOKEN_ID, "minItems": 1}

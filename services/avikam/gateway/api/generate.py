@@ -18,7 +18,14 @@ from pydantic import Field
 
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
-from avikam.gateway.api.field_types import Alternatives, Choices, Length, ModelName, PromptJson
+from avikam.gateway.api.field_types import (
+    Alternatives,
+    Choices,
+    Language,
+    Length,
+    ModelName,
+    PromptJson,
+)
 from avikam.gateway.api.fields import SamplingFields, prompts, sampling
 from avikam.gateway.api.json_body import json_text
 from avikam.gateway.doors.http import sse
@@ -35,10 +42,10 @@ _LENGTHS = ("max_new_tokens", "max_completion_tokens")
 class GenerateBody(SamplingFields):
     """What ``/generate`` takes."""
 
-    prompt: PromptJson = None
+    prompt: PromptJson
     model: ModelName = None
     n: Choices = Field(default=None, description="Answers per prompt.")
-    language: str | None = Field(default=None, description='"fr" or "en": the tag of the text.')
+    language: Language = Field(default=None, description='"fr" or "en": the tag of the text.')
     stream: bool | None = None
     details: bool | None = Field(default=None, description="Ids, seed and how the answer ended.")
     max_new_tokens: Length = Field(default=None, description="Same as max_tokens.")

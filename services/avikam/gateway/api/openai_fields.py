@@ -10,6 +10,18 @@ from avikam.gateway.api.field_types import Choices, ModelName
 from avikam.gateway.api.fields import SamplingFields, StrictBody
 from avikam.protocol.errors import invalid
 
+_OBJECT: dict[str, Any] = {"type": "object"}
+_WITH_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["schema"],
+    "properties": {"schema": _OBJECT},
+}
+_FORMS: list[Any] = [
+    {"properties": {"type": {"enum": ["text", "json_object"]}}},
+    {"properties": {"json_schema": _WITH_SCHEMA}, "required": ["json_schema"]},
+    {"properties": {"schema": _OBJECT, "json_schema": {"type": "null"}}, "required": ["schema"]},
+]
+
 
 class StreamOptions(StrictBody):
     """OpenAI's ``stream_options``, and vLLM's addition."""
@@ -23,7 +35,11 @@ class StreamOptions(StrictBody):
 class ResponseFormat(StrictBody):
     """What the answer must look like."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(
+        strict=True,
+        extra="ignore",
+        json_schema_extra={"anyOf": _FORMS},
+    )
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None

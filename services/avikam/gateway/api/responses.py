@@ -6,10 +6,10 @@ Nothing is stored: a conversation is sent whole each time, and ``previous_respon
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from pydantic import ConfigDict
+from pydantic import ConfigDict, WithJsonSchema
 
 from avikam.gateway.api import accounts
 from avikam.gateway.api.dialect import Whole
@@ -31,6 +31,23 @@ from avikam.protocol.wire import chat_prompt
 _NAMES = {"json_schema": "text.format"}
 
 
+_FORMATS = [
+    {"properties": {"type": {"enum": ["text", "json_object"]}}, "required": ["type"]},
+    {
+        "properties": {"type": {"const": "json_schema"}, "schema": {"type": "object"}},
+        "required": ["type", "schema"],
+    },
+]
+_TEXT = {
+    "type": "object",
+    "properties": {
+        "format": {"anyOf": [{"type": "object", "anyOf": _FORMATS}, {"type": "null"}]},
+        "verbosity": {"enum": ["medium", None]},
+    },
+}
+TextOptions = Annotated[dict[str, Any] | None, WithJsonSchema({"anyOf": [_TEXT, {"type": "null"}]})]
+
+
 class ResponsesBody(SamplingFields):
     """What the route takes; sampling fields besides OpenAI's are the ones of our own route."""
 
@@ -41,7 +58,7 @@ class ResponsesBody(SamplingFields):
     instructions: str | None = None
     max_output_tokens: Length = None
     stream: bool | None = None
-    text: dict[str, Any] | None = None
+    text: TextOptions = None
     metadata: dict[str, Any] | None = None
     user: str | None = None
 
@@ -72,7 +89,9 @@ class ResponsesBody(SamplingFields):
     @property
     def text_format(self) -> dict[str, Any]:
         """What the answer must look like; plain text by default."""
-        form = (self.text or {}).get("format") or {"type": "text"}
+        form = (self.text or {}).get("format")
+        if form is None:
+            return {"type": "text"}
         if not isinstance(form, dict):
             raise invalid("text.format must be an object", "text.format")
         return form
@@ -84,7 +103,8 @@ def _schema(form: dict[str, Any]) -> dict[str, Any] | None:
         case "text":
             return None
         case "json_object":
-            return {"type": "object"}
+            schema = form.get("schema")
+            return schema if isinstance(schema, dict) else {"type": "object"}
         case "json_schema" if isinstance(schema := form.get("schema"), dict):
             return schema
     raise invalid("text.format must be text, json_object or json_schema with a schema", "text")

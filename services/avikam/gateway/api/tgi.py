@@ -70,7 +70,7 @@ class Parameters(StrictBody):
     decoder_input_details: bool | None = None
     top_n_tokens: Alternatives = None
     grammar: TgiGrammar | None = None
-    adapter_id: str | None = None
+    adapter_id: ModelName = None
 
     def given(self) -> dict[str, Any]:
         """The fields as the shared validator knows them."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import FailFast, Field
+from pydantic import ConfigDict, FailFast, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from avikam.gateway.api.field_types import TOKEN_ID, ModelName, WholeNumber
 from avikam.gateway.api.fields import StrictBody, token_id
 from avikam.gateway.api.history.chat_messages import turns
 from avikam.gateway.api.history.schemas import ChatMessages
@@ -29,22 +30,40 @@ from avikam.protocol.wire import chat_prompt, text_prompt
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2, worker_pb2
 
+_FORMS = ("prompt", "messages", "inputs", "content")
+_NULL, _GIVEN = {"type": "null"}, {"not": {"type": "null"}}
+
+
+def _only(given: str) -> Any:
+    """That this form is given, and no other."""
+    forms = {name: _GIVEN if name == given else _NULL for name in _FORMS}
+    return {"required": [given], "properties": forms}
+
+
+_ONE_FORM = [_only(form) for form in _FORMS]
+
 
 class TokenizeBody(StrictBody):
     """One of prompt (vLLM), messages (vLLM), inputs (TGI) or content (llama.cpp)."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={"anyOf": _ONE_FORM},
+    )
 
     prompt: str | None = None
     messages: ChatMessages | None = None
     inputs: str | None = None
     content: str | None = None
-    model: str | None = None
+    model: ModelName = None
     add_special_tokens: bool | None = Field(default=None, description="The prompt's frame too.")
     return_token_strs: bool | None = None
 
     def form(self) -> str:
         """Which of the four was given."""
-        forms = ("prompt", "messages", "inputs", "content")
-        given = [name for name in forms if getattr(self, name) is not None]
+        given = [name for name in _FORMS if getattr(self, name) is not None]
         if len(given) != 1:
             raise invalid("send one of prompt, messages, inputs or content", "prompt")
         return given[0]
@@ -60,11 +79,14 @@ class TokenizeBody(StrictBody):
         return form != "content" if self.add_special_tokens is None else self.add_special_tokens
 
 
+_IDS = {"type": "array", "items": TOKEN_ID, "maxItems": LIMITS.tokenize_chars}
+
+
 class DetokenizeBody(StrictBody):
     """The ids to write out."""
 
-    tokens: Annotated[list[int], FailFast()]
-    model: str | None = None
+    tokens: Annotated[list[WholeNumber], FailFast(), WithJsonSchema(_IDS)]
+    model: ModelName = None
 
 
 class TokenizerRoutes:

@@ -38,6 +38,8 @@ def turns(value: Any) -> list[Turn]:
 
 def _add(found: list[Turn], item: Item, param: str) -> None:
     kind = item.get("type") or "message"
+    if not isinstance(kind, str):
+        raise invalid(f"{param}.type must be a text", f"{param}.type")
     if kind == "message":
         found.append(chat_messages.turn(item, param))
     elif kind in _CALLS:
@@ -45,8 +47,8 @@ def _add(found: list[Turn], item: Item, param: str) -> None:
     elif kind in _OUTPUTS:
         found.append(("user", content_text(item.get("output"), f"{param}.output") or ""))
     elif kind != "reasoning":
-        shown = f"of type {kind[:32]!r}" if isinstance(kind, str) else "without a type"
-        raise invalid(f"{param} {shown} is no part of a conversation in text", param)
+        shown = f"{param} of type {kind[:32]!r}"
+        raise invalid(f"{shown} is no part of a conversation in text", param)
 
 
 def _add_call(found: list[Turn], text: str) -> None:

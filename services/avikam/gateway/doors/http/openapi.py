@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -60,9 +61,18 @@ def operation(route: Route) -> dict[str, Any]:
         "content": {"application/json": {"schema": {"$ref": _SCHEMAS + envelope}}},
     }
     extra: dict[str, Any] = {"responses": {"200": reply, "4XX": error, "5XX": error}}
+    if parameters := _path_parameters(route.path):
+        extra["parameters"] = parameters
     if route.bodies:
         extra["requestBody"] = {"required": True, "content": _request_content(route)}
     return extra
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    """The parts of a path that are the client's: ``{model:path}`` is one that is named model."""
+    text = {"type": "string", "minLength": 1}
+    names = re.findall(r"{(\w+)(?::\w+)?}", path)
+    return [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
 
 
 def _event(route: Route) -> dict[str, Any]:
