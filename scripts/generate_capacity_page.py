@@ -82,7 +82,7 @@ def page() -> str:
     text = PAGE.read_text()
     for name, content in (("workers", workers()), ("costs", costs()), ("ramps", ramps())):
         marked = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
-        text = marked.sub(lambda _, content=content: f"\n{content}\n", text)
+        text = marked.sub(f"\n{content}\n".replace("\\", r"\\"), text)
     return text
 
 

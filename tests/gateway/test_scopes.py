@@ -237,7 +237,7 @@ async def test_no_route_can_be_declared_without_its_scope() -> None:
         raise NotImplementedError
 
     with pytest.raises(TypeError, match="access"):
-        Route("GET", "/new", endpoint)  # type: ignore[call-arg]
+        Route("GET", "/new", endpoint)
 
 
 async def test_a_route_is_declared_once() -> None:
