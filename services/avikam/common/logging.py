@@ -58,6 +58,7 @@ class TextFormatter(logging.Formatter):
     """``12:00:00.000 INFO gateway.routing message key=value``, tracebacks indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One line: time, level, logger, message and the extra fields."""
         time = datetime.fromtimestamp(record.created, UTC).astimezone()
         extras = "".join(
             f" {name}={value}" for name, value in vars(record).items() if name not in _RECORD_FIELDS

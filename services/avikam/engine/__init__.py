@@ -1,0 +1,1 @@
+"""Sequences, scheduler, slots, caches and sampler: from token ids to token ids."""

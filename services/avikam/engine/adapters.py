@@ -61,6 +61,7 @@ class AdapterStore:
         self._leaving: list[AdapterLease] = []
 
     def infos(self) -> tuple[AdapterInfo, ...]:
+        """What is loaded now."""
         with self._lock:
             return tuple(_info(lease) for lease in self._loaded.values())
 
@@ -103,6 +104,7 @@ class AdapterStore:
             return lease
 
     def release(self, lease: AdapterLease) -> None:
+        """A sequence no longer uses its adapter; the last user of one that leaves drops it."""
         with self._lock:
             lease.users -= 1
             if not lease.users and lease in self._leaving:

@@ -39,6 +39,7 @@ class Admission:
             raise problem
 
     def add(self, sequence: Sequence) -> None:
+        """Count a sequence that may wait."""
         self._requests[sequence.spec.tenant] += 1
         self.requests += 1
         self.tokens += sequence.cost

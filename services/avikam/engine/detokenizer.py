@@ -16,9 +16,11 @@ class TokenText(Protocol):
     """What the detokenizer needs to know of a vocabulary."""
 
     @property
-    def token_bytes(self) -> Sequence[bytes]: ...
+    def token_bytes(self) -> Sequence[bytes]:
+        """The bytes of each id, empty for control tokens; as long as the vocabulary."""
 
-    def starts_turn(self, token: int) -> bool: ...
+    def starts_turn(self, token: int) -> bool:
+        """Whether an answer begins after this id, so that its first space is none of the text."""
 
 
 class Detokenizer:

@@ -58,6 +58,7 @@ class DrawRows:
 
     @classmethod
     def of(cls, draws: Sequence[Draw], vocab_size: int) -> DrawRows:
+        """One row for each draw; tensors of shape (rows,) or (rows, entries)."""
         return cls(
             torch.tensor([draw.key for draw in draws]),
             torch.tensor([draw.top_k for draw in draws]),

@@ -100,12 +100,15 @@ class TorchEngine:
 
     @property
     def model(self) -> EngineModel:
+        """What it runs."""
         return self._model
 
     def prepare(self, sampling: SamplingParams) -> None:
+        """Compile the grammar of ``sampling``. Raises ApiError (400)."""
         self._grammars.grammar(sampling)
 
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
+        """Queue a sequence. Raises ApiError: 400, 429, 503."""
         sequence = self._build(spec, sink)
         try:
             self._enqueue(sequence)
@@ -127,36 +130,46 @@ class TorchEngine:
             self._wake.notify()
 
     def cancel(self, request_id: str) -> None:
+        """End a sequence within one step; unknown ids are ignored."""
         with self._wake:
             if request_id in self._live:
                 self._cancelled.add(request_id)
                 self._wake.notify()
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Ids of a document to continue, frame included."""
         return self._tokenizer.encode_prompt(text, language)
 
     def encode_plain(self, text: str) -> list[int]:
+        """Ids of the text alone."""
         return self._tokenizer.encode(text)
 
     def encode_chat(self, messages: Seq[tuple[str, str]]) -> list[int]:
+        """Ids of (role, content) turns up to where the assistant answers."""
         return self._tokenizer.encode_chat(messages)
 
     def decode(self, tokens: Seq[int]) -> str:
+        """Text of ids."""
         return self._tokenizer.decode(tokens)
 
     def piece(self, token: int) -> str:
+        """Vocabulary entry of an id."""
         return self._tokenizer.piece(token)
 
     def token_bytes(self, token: int) -> bytes:
+        """The bytes an id stands for; empty for control tokens."""
         return self._tokenizer.token_bytes[token]
 
     def load_adapter(self, name: str, path: str) -> AdapterInfo:
+        """Make an adapter folder known as ``name``. Raises ApiError (400)."""
         return self._adapters.load(name, path)
 
     def unload_adapter(self, name: str) -> None:
+        """Forget a name. Raises ApiError (404)."""
         self._adapters.unload(name)
 
     def stats(self) -> EngineStats:
+        """How busy it is now, and what it has done so far."""
         with self._wake:
             live, running = len(self._live), self._scheduler.running
             busy_for = time.monotonic() - self._stepped_at if live else 0.0
@@ -175,6 +188,7 @@ class TorchEngine:
             )
 
     def close(self, timeout: float = 10.0) -> None:
+        """Cancel what runs and end the thread, waiting so many seconds for it."""
         with self._wake:
             self._closing = True
             self._wake.notify()

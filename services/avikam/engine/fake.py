@@ -87,15 +87,19 @@ class FakeEngine(FakeVocabulary):
 
     @property
     def model(self) -> EngineModel:
+        """A model without weights."""
         return self._model
 
     def load_adapter(self, name: str, path: str) -> AdapterInfo:
+        """Raises ApiError (501): there are no weights to adapt."""
         raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
 
     def unload_adapter(self, name: str) -> None:
+        """Raises ApiError (501)."""
         raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
 
     def stats(self) -> EngineStats:
+        """How busy it is now, and what it has done so far."""
         with self._wake:
             now, busy = time.monotonic(), bool(self._sequences)
             return EngineStats(
@@ -114,6 +118,7 @@ class FakeEngine(FakeVocabulary):
         """Nothing takes long here."""
 
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
+        """Queue a sequence, with the faults that the plan has for it. Raises ApiError."""
         self._refuse_what_cannot_run(spec)
         prompt = fake_text.decode(spec.prompt) if self._plan.faults else ""
         faults = self._plan.draw(next(self._ordinals), prompt)
@@ -128,6 +133,7 @@ class FakeEngine(FakeVocabulary):
             self._wake.notify()
 
     def cancel(self, request_id: str) -> None:
+        """End a sequence at once; unknown ids are ignored."""
         with self._wake:
             sequence = self._sequences.get(request_id)
             if sequence is not None:
@@ -135,6 +141,7 @@ class FakeEngine(FakeVocabulary):
                 self._wake.notify()
 
     def close(self, timeout: float = 10.0) -> None:
+        """Cancel what runs and end the thread, waiting so many seconds for it."""
         with self._wake:
             self._closing = True
             self._wake.notify()

@@ -13,25 +13,31 @@ class FakeVocabulary:
     """The part of an engine that knows text and ids."""
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
+        """Ids of a document to continue: a frame, and one id a byte."""
         tag = [fake_text.LANGUAGES[language]] if language else []
         return [fake_text.BOS, *tag, *fake_text.encode_bytes(text)]
 
     def encode_plain(self, text: str) -> list[int]:
+        """Ids of the text alone, one a byte."""
         return fake_text.encode_bytes(text)
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Ids of (role, content) turns up to where the assistant answers."""
         ids = [fake_text.BOS]
         for role, content in messages:
             ids += [fake_text.ROLES[role], *fake_text.encode_bytes(content), fake_text.EOS]
         return [*ids, fake_text.ASSISTANT]
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """Text of ids."""
         return fake_text.decode(tokens)
 
     def piece(self, token: int) -> str:
+        """Vocabulary entry of an id."""
         return fake_text.piece(token)
 
     def token_bytes(self, token: int) -> bytes:
+        """The byte an id stands for; empty for control tokens."""
         return fake_text.TOKEN_BYTES[token]
 
 

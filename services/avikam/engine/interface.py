@@ -170,7 +170,8 @@ class Engine(Protocol):
     """The one interface behind which the real and the fake engine stand."""
 
     @property
-    def model(self) -> EngineModel: ...
+    def model(self) -> EngineModel:
+        """What it runs: the same for its whole life."""
 
     def prepare(self, sampling: SamplingParams) -> None:
         """Do what takes long before a submission (compile its grammar); call it off the loop.
@@ -212,7 +213,8 @@ class Engine(Protocol):
     def unload_adapter(self, name: str) -> None:
         """Forget a name; sequences that use it finish with it."""
 
-    def stats(self) -> EngineStats: ...
+    def stats(self) -> EngineStats:
+        """How busy it is now, and what it has done so far; cheap enough for every scrape."""
 
     def close(self, timeout: float = 10.0) -> None:
         """Cancel what runs and end the thread."""

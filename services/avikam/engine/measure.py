@@ -42,6 +42,7 @@ class EngineFigures:
     shares: dict[str, float] | None = None
 
     def as_json(self) -> dict[str, object]:
+        """The figures by name."""
         return asdict(self)
 
 

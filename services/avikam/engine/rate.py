@@ -14,11 +14,13 @@ class TokenRate:
         self._total = 0
 
     def add(self, tokens: int, now: float) -> None:
+        """So many tokens came at ``now`` (seconds)."""
         self._steps.append((now, tokens))
         self._total += tokens
         self._forget(now)
 
     def per_second(self, now: float) -> float:
+        """Tokens a second over the last seconds before ``now``."""
         self._forget(now)
         return self._total / self._seconds
 

@@ -90,9 +90,11 @@ class PrefixReuse:
             self._spare.keep(slot_of(sequence), SpareState(sequence.chain.root, tokens))
 
     def stats(self) -> KvStats | None:
+        """What the prefix cache holds and did; None without one."""
         return None if self._prefixes is None else self._prefixes.stats()
 
     def close(self) -> None:
+        """End the prefix cache's threads."""
         if self._prefixes is not None:
             self._prefixes.close()
 

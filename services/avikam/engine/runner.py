@@ -36,6 +36,7 @@ class ModelRunner:
         return self._team is None or self._team.whole
 
     def close(self) -> None:
+        """End the other ranks, if there are any."""
         if self._team is not None:
             self._team.close()
 

@@ -35,6 +35,7 @@ class Batch:
     chunks: tuple[tuple[Sequence, int], ...]
 
     def plan(self) -> StepPlan:
+        """Which slots compute which positions in this step."""
         return StepPlan(
             decode_slots=tuple(slot_of(s) for s in self.decoding),
             decode_positions=tuple(s.computed for s in self.decoding),
@@ -47,6 +48,7 @@ class Batch:
         return len(self.decoding) + sum(length for _, length in self.chunks)
 
     def input_tokens(self) -> list[int]:
+        """The step's tokens: one of each decoding sequence, then each chunk's."""
         tokens = [s.next_input for s in self.decoding]
         for sequence, length in self.chunks:
             tokens += sequence.tokens[sequence.computed : sequence.computed + length]
@@ -92,10 +94,12 @@ class Scheduler:
 
     @property
     def running(self) -> int:
+        """Sequences that have a slot."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
+        """Sequences that have none yet."""
         return len(self._waiting) + len(self._loading)
 
     def has_work(self, now: float) -> bool:
@@ -115,6 +119,7 @@ class Scheduler:
         yield from (sequence for _, sequence in self._loading)
 
     def add(self, sequence: Sequence) -> None:
+        """Take a sequence, whose state may have to be loaded first."""
         sequence.arrival = next(self._arrivals)
         self._loading.append((sequence.arrival, sequence))
 

@@ -87,6 +87,7 @@ class Sequence:
 
     @property
     def generated(self) -> int:
+        """Tokens that were generated so far."""
         return len(self.tokens) - len(self.spec.prompt)
 
     @property
@@ -151,6 +152,7 @@ class Sequence:
         return self.reusable and self.pending <= 1 and self.turn >= tokens
 
     def start(self, slot: int, now: float) -> None:
+        """It has a slot from ``now`` (seconds) on."""
         if self._spared is None:
             self._started_at = now
         self.slot = slot

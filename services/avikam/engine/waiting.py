@@ -26,10 +26,12 @@ class Waits(Protocol):
     """What may wait: whose it is, and what it will cost."""
 
     @property
-    def spec(self) -> SequenceSpec: ...
+    def spec(self) -> SequenceSpec:
+        """What was asked for, with its tenant and priority."""
 
     @property
-    def cost(self) -> int: ...
+    def cost(self) -> int:
+        """Tokens that it will probably take."""
 
 
 S = TypeVar("S", bound=Waits)

@@ -27,6 +27,7 @@ class Finding:
     remedy: str = ""
 
     def as_json(self) -> dict[str, str]:
+        """The finding for programs."""
         return {
             "name": self.name,
             "verdict": self.verdict.value,

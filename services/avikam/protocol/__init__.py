@@ -1,0 +1,1 @@
+"""What services agree on: requests, the one validator, errors, limits."""

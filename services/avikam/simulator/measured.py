@@ -28,6 +28,7 @@ class MeasuredHardware(Hardware):
 
     @property
     def basis(self) -> str:
+        """What its figures rest on, for reports."""
         return f"measured steps and prefill: {self.source}"
 
     def step_seconds(self, sequences: int, context: int) -> float:

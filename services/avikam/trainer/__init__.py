@@ -1,0 +1,1 @@
+"""Corpus, tokenizer, training, adaptation, evaluation and export of models."""

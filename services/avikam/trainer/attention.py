@@ -38,9 +38,11 @@ class PlainAttention:
     """Torch's own, in the model's float type."""
 
     def entry(self, k: Tensor, v: Tensor) -> list[Tensor]:
+        """What is kept of keys and values, (batch, heads, length, head size) each: themselves."""
         return [k, v]
 
     def mix(self, q: Tensor, known: list[Tensor], mask: Tensor) -> Tensor:
+        """Softmax attention of ``q`` over what is known, where ``mask`` is true."""
         keys, values = known
         grouped = keys.shape[1] != q.shape[1]
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=grouped)
@@ -54,9 +56,11 @@ class ExactAttention:
         self._most_visible = max(layout.most_visible for layout in layouts)
 
     def entry(self, k: Tensor, v: Tensor) -> list[Tensor]:
+        """Keys and values in int8, as the engine keeps them."""
         return exact_entry(k, v)
 
     def mix(self, q: Tensor, known: list[Tensor], mask: Tensor) -> Tensor:
+        """The engine's integer attention of ``q`` over what is known, where ``mask`` is true."""
         share = q.shape[1] // known[0].shape[1]
         known = [tensor.repeat_interleave(share, 1) for tensor in known] if share > 1 else known
         return exact_attention(q, known, mask, self._most_visible)

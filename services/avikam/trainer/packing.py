@@ -49,6 +49,7 @@ class Batch:
         return [Batch(*tensors) for tensors in pieces]
 
     def to(self, device: torch.device) -> Batch:
+        """The batch on a device; the copy may still be under way."""
         return Batch(*(t.to(device, non_blocking=True) for t in self._tensors()))
 
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -130,6 +130,7 @@ class Pretraining:
 
     @property
     def state_file(self) -> Path:
+        """Where a run that was interrupted goes on from."""
         return self._folder / "state.pt"
 
     def run(self, validate: Validate, report: Report) -> None:

@@ -32,14 +32,17 @@ class MlflowTracker(Tracker):
         self._run_id = run_id
 
     def parameters(self, values: Mapping[str, Any]) -> None:
+        """Record settings of the run, each at most 500 characters."""
         for name, value in values.items():
             self._client.log_param(self._run_id, name, str(value)[:500])
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record figures as of a step."""
         for name, value in values.items():
             self._client.log_metric(self._run_id, name, float(value), step=step)
 
     def artifact(self, path: Path) -> None:
+        """Keep a copy of a file with the run."""
         self._client.log_artifact(self._run_id, str(path))
 
 

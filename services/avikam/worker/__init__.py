@@ -1,0 +1,1 @@
+"""A gRPC server around one engine: health, drain, adapters, status."""

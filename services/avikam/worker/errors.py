@@ -63,6 +63,7 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         ],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """gRPC's hook: the method's handler, whose errors become statuses."""
         if not self._trust.admits(details.method, details.invocation_metadata or ()):
             return self._stranger
         if details.method in self._guarded:

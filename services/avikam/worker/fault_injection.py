@@ -32,9 +32,11 @@ class FaultyCaller:
         self._caller = caller
 
     def time_remaining(self) -> float | None:
+        """Seconds until the call's deadline; None without one."""
         return self._caller.time_remaining()
 
     async def write(self, frame: worker_pb2.SequenceFrame, /) -> None:
+        """Write a frame, or act out the fault that it carries."""
         if not frame.finish.error.startswith(INJECTED):
             await self._caller.write(frame)
             return
@@ -62,5 +64,6 @@ class FaultyWorkerService(WorkerService):
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
+        """Generate, with faults where the plan has them."""
         with contextlib.suppress(StreamDropped):
             await super().Generate(request, FaultyCaller(context))

@@ -22,6 +22,7 @@ class Health:
         self._told: WorkerState | None = None
 
     def add_to(self, server: aio.Server) -> None:
+        """Serve grpc.health.v1 there."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def follow(self) -> None:

@@ -24,6 +24,7 @@ class Mailroom:
         self._filled: list[Mailbox] = []
 
     def open_box(self) -> Mailbox:
+        """A box for one more stream."""
         return Mailbox(self)
 
     def report(self, box: Mailbox) -> bool:
@@ -32,6 +33,7 @@ class Mailroom:
         return len(self._filled) == 1
 
     def wake_loop(self) -> None:
+        """Have the event loop deliver what has come; any thread may call."""
         # A loop that has closed has no streams left to wake.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._deliver)

@@ -48,6 +48,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
     ) -> None:
+        """Write a sequence's frames as they come."""
         self._trust.heed(request)
         if self._tracing is None:
             await self._generation().run(request, context)
@@ -62,18 +63,21 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Exchange(  # type: ignore[override]  # noqa: N802
         self, requests: object, context: Context
     ) -> None:
+        """Carry all sequences of one gateway in one call."""
         exchange = Exchange(self.Generate, self._metrics.count_refusal, self._board.most_lines)
         await exchange.run(context, self._board.closed)
 
     async def WatchStatus(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.WatchStatusRequest, context: Context
     ) -> None:
+        """Write the worker's status now and at every change."""
         async for status in self._board.watch():
             await context.write(status)
 
     async def Tokenize(  # noqa: N802
         self, request: worker_pb2.TokenizeRequest, context: Context
     ) -> worker_pb2.TokenizeResponse:
+        """Ids of a prompt. Raises ApiError (400)."""
         engine = self._board.engine_or_refuse()
         checked_form(request.prompt, "", engine, LIMITS.tokenize_chars)
         return await asyncio.to_thread(_tokenize, request, engine)
@@ -81,6 +85,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Detokenize(  # noqa: N802
         self, request: worker_pb2.DetokenizeRequest, context: Context
     ) -> worker_pb2.DetokenizeResponse:
+        """Text of ids. Raises ApiError (400)."""
         engine = self._board.engine_or_refuse()
         if len(request.token_ids) > LIMITS.tokenize_chars:
             raise invalid(
@@ -93,6 +98,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def LoadAdapter(  # noqa: N802
         self, request: worker_pb2.LoadAdapterRequest, context: Context
     ) -> worker_pb2.LoadAdapterResponse:
+        """Make an adapter folder known by a name. Raises ApiError (400, 503)."""
         engine = self._board.engine_or_refuse()
         info = await self._files.run(lambda: engine.load_adapter(request.name, request.path))
         self._board.refresh()
@@ -102,6 +108,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def UnloadAdapter(  # noqa: N802
         self, request: worker_pb2.UnloadAdapterRequest, context: Context
     ) -> worker_pb2.UnloadAdapterResponse:
+        """Forget an adapter's name. Raises ApiError (404)."""
         self._board.engine_or_refuse().unload_adapter(request.name)
         self._board.refresh()
         return worker_pb2.UnloadAdapterResponse()

@@ -76,6 +76,7 @@ class StatusBoard:
 
     @property
     def engine(self) -> Engine | None:
+        """The engine, once its model is loaded."""
         return self._engine
 
     def engine_or_refuse(self) -> Engine:

@@ -68,6 +68,7 @@ class Streams:
                 self._idle.set()
 
     def wrote(self, stream: Stream) -> None:
+        """A stream has just written: its heartbeat may wait."""
         stream.quiet_since = self._loop.time()
 
     def beat(self) -> None:

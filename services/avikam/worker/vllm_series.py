@@ -119,6 +119,7 @@ class VllmGauges(Collector):
         self._stats = stats
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges for a scrape."""
         stats = self._stats()
         yield self._gauge("num_requests_running", stats.slots_used)
         yield self._gauge("num_requests_waiting", stats.waiting)

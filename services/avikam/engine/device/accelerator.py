@@ -44,17 +44,21 @@ class CudaAccelerator:
         self._pool = torch.cuda.graph_pool_handle()
 
     def pinned(self, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        """Zeros of shape (rows, columns) in host memory that the GPU copies from by itself."""
         return torch.zeros(rows, columns, dtype=dtype, pin_memory=True)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
+        """Begin a copy and return; a :meth:`fence` tells when it has arrived."""
         target.copy_(source, non_blocking=True)
 
     def fence(self) -> Fence:
+        """A mark behind everything that the GPU was asked for so far."""
         event = torch.cuda.Event()
         event.record()
         return event
 
     def capture(self, work: Callable[[], None]) -> Replay:
+        """Record what ``work`` launches as a CUDA graph, after some runs that warm it up."""
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):

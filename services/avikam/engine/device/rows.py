@@ -46,9 +46,11 @@ class StepRows:
         self._floats = torch.zeros(4, rows, dtype=torch.float32, device=device)
 
     def slots(self, rows: int) -> Tensor:
+        """The slot of each of the first ``rows`` rows: (rows,)."""
         return self._words[_SLOT, :rows]
 
     def positions(self, rows: int) -> Tensor:
+        """The position that each of them computes: (rows,)."""
         return self._words[_POSITION, :rows]
 
     def tokens(self, rows: int, pool: Tensor) -> Tensor:

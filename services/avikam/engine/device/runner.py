@@ -49,11 +49,13 @@ class DeviceRunner(ModelRunner):
         self._answers = [accelerator.pinned(1, slots, torch.int64)[0] for _ in range(2)]
 
     def warm_up(self) -> None:
+        """Run each kernel once and capture the graphs of decode steps."""
         super().warm_up()
         self._graphs.capture()
 
     @torch.inference_mode()
     def launch(self, batch: Batch) -> Flight:
+        """Begin a step and return; its tokens are chosen on the device."""
         step = Step.take(batch)
         draws = [_draw(sequence, self.model.config.vocab_size) for sequence in step.ready]
         decoding = len(step.plan.decode_slots)

@@ -47,6 +47,7 @@ class LayerRow:
 
     @property
     def compressed(self) -> bool:
+        """Whether the layer's bytes are Snappy's."""
         return self.compression == _SNAPPY
 
 
@@ -68,6 +69,7 @@ class BlockHeader:
 
     @property
     def size(self) -> int:
+        """Bytes of the whole block, as its header says."""
         return self.start + sum(row.stored for row in self.layers)
 
 

@@ -34,12 +34,14 @@ class Breaker:
             return self._failures >= _FAILURES and self._clock() < self._closed_at
 
     def succeeded(self) -> None:
+        """The other side has answered: it is asked again at once."""
         with self._lock:
             recovered, self._failures = self._failures >= _FAILURES, 0
         if recovered:
             log.info("%s answers again", self._name)
 
     def failed(self, error: Exception) -> None:
+        """It has not: after some failures in a row it is left alone, longer each time."""
         with self._lock:
             self._failures += 1
             over = self._failures - _FAILURES

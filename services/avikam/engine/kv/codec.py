@@ -32,7 +32,8 @@ class LayerCodec(Protocol):
     def size(self, formats: Sequence[EntryFormat]) -> int:
         """Bytes that tensors of these formats take, known before anything is read."""
 
-    def encode(self, tensors: Sequence[Tensor]) -> bytes: ...
+    def encode(self, tensors: Sequence[Tensor]) -> bytes:
+        """The tensors as bytes, of which :meth:`size` told the number."""
 
     def decode(self, raw: bytearray, formats: Sequence[EntryFormat]) -> tuple[Tensor, ...]:
         """The tensors in ``raw``, which has exactly :meth:`size` bytes and is theirs to keep."""
@@ -44,12 +45,15 @@ class ExactCodec:
     number = 0
 
     def size(self, formats: Sequence[EntryFormat]) -> int:
+        """Bytes of the formats, one after the other."""
         return sum(form.bytes for form in formats)
 
     def encode(self, tensors: Sequence[Tensor]) -> bytes:
+        """The values as they are."""
         return b"".join(_bytes(tensor) for tensor in tensors)
 
     def decode(self, raw: bytearray, formats: Sequence[EntryFormat]) -> tuple[Tensor, ...]:
+        """The same values; the tensors may share memory with ``raw``."""
         reader = _Reader(raw)
         return tuple(reader.take(form) for form in formats)
 
@@ -60,17 +64,20 @@ class Int8Codec:
     number = 1
 
     def size(self, formats: Sequence[EntryFormat]) -> int:
+        """Bytes of codes and scales; tensors that are integers already stay as they are."""
         return sum(
             part.bytes for i, form in enumerate(formats) for part in _parts(form, keys=i % 2 == 0)
         )
 
     def encode(self, tensors: Sequence[Tensor]) -> bytes:
+        """Codes in int8; keys have a scale for each page and channel, values for each entry."""
         written = []
         for i, tensor in enumerate(tensors):
             written += _shrunk(tensor, keys=i % 2 == 0) if _lossy(tensor) else [tensor]
         return b"".join(_bytes(tensor) for tensor in written)
 
     def decode(self, raw: bytearray, formats: Sequence[EntryFormat]) -> tuple[Tensor, ...]:
+        """Values within half a code's step of those that were written."""
         reader = _Reader(raw)
         tensors = []
         for i, form in enumerate(formats):

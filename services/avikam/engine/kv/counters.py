@@ -17,6 +17,7 @@ class KvCounters:
         self._spared_seconds = 0.0
 
     def add(self, **amounts: int) -> None:
+        """Add to sums by name; any thread may."""
         with self._lock:
             self._sums.update(amounts)
 

@@ -71,6 +71,7 @@ class KvFigures:
     redis_break_even: int | None
 
     def as_json(self) -> dict[str, object]:
+        """The figures by name."""
         return asdict(self)
 
 

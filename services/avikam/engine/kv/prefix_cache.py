@@ -137,6 +137,7 @@ class PrefixCache:
         return True
 
     def stats(self) -> KvStats:
+        """What all tiers hold, and what became of look-ups so far."""
         open_breaker = self._remote is not None and not self._remote.tier.available
         return self._counters.stats(
             host_entries=len(self._host),
@@ -147,5 +148,6 @@ class PrefixCache:
         )
 
     def close(self) -> None:
+        """End the threads that talk to the remote tier."""
         if self._remote is not None:
             self._remote.close()

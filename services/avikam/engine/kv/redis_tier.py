@@ -62,6 +62,7 @@ class RedisTier:
 
     @property
     def available(self) -> bool:
+        """Whether Redis is asked at the moment."""
         return not self._breaker.is_open()
 
     def longest(self, chain: PrefixChain, limit: int, above: int) -> int:
@@ -82,6 +83,7 @@ class RedisTier:
         self._guard(lambda: self._writer.delete(self._block(key)))
 
     def close(self) -> None:
+        """Close the connections."""
         self._reader.close()
         self._writer.close()
 

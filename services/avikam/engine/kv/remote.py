@@ -32,9 +32,11 @@ class Prefetch:
         self._wake = wake
 
     def settled(self, now: float) -> bool:
+        """Whether nobody has to wait for it any more at ``now``."""
         return self.done or now >= self.deadline
 
     def finish(self) -> None:
+        """Its state is here, or will not come."""
         self.done = True
         self._wake()
 
@@ -81,6 +83,7 @@ class RemoteLink:
 
     @property
     def tier(self) -> RedisTier:
+        """What it talks to."""
         return self._tier
 
     def prefetch(

@@ -34,6 +34,7 @@ class SpareSlots:
         self._states: dict[int, SpareState] = {}
 
     def keep(self, slot: int, state: SpareState) -> None:
+        """Remember the state that a free slot still holds."""
         self._states[slot] = state
 
     def take(self, slot: int) -> SpareState | None:

@@ -38,10 +38,12 @@ class RankSetup:
     meeting: str = ""
 
     def to_json(self) -> bytes:
+        """As one line, for another process."""
         return orjson.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: bytes) -> RankSetup:
+        """From that line."""
         return cls(**orjson.loads(line))
 
 

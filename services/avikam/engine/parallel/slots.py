@@ -27,12 +27,15 @@ class ShardedSlots:
 
     @property
     def longest_chunk(self) -> int:
+        """Tokens that one step may add to a slot."""
         return self._own.longest_chunk
 
     def bytes_per_slot(self) -> int:
+        """Of all ranks together."""
         return self._own.bytes_per_slot() * self._control.ranks
 
     def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]:
+        """Formats of a whole layer after ``seen`` tokens: the heads of all ranks."""
         ranks = self._control.ranks
         return tuple(
             EntryFormat(form.dtype, (form.shape[0] * ranks, *form.shape[1:]))
@@ -40,10 +43,12 @@ class ShardedSlots:
         )
 
     def clear(self, slot: int) -> None:
+        """Forget a slot on every rank."""
         self._control.send({"do": "clear", "slot": slot})
         self._own.clear(slot)
 
     def snapshot(self, slot: int, seen: int) -> Snapshot:
+        """The whole state of a slot, gathered from every rank."""
         with self._control.exchange:
             self._control.send({"do": "snapshot", "slot": slot, "seen": seen})
             parts = self._control.gather(flatten(self._own.snapshot(slot, seen)))
@@ -51,6 +56,7 @@ class ShardedSlots:
         return Snapshot(seen, tuple(_joined(layers) for layers in zip(*states, strict=True)))
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
+        """Give every rank its part of a state."""
         parts = [self._part(snapshot, rank) for rank in range(self._control.ranks)]
         with self._control.exchange:
             self._control.send({"do": "restore", "slot": slot, "seen": snapshot.seen})

@@ -30,6 +30,8 @@ class IdempotentReply(Response):
         self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the recorded reply, or make and record it."""
+
         async def produce(add: Add) -> bool:
             async def record(message: Message) -> None:
                 await add(_packed(message))

@@ -53,6 +53,7 @@ class GenerationReply(Response):
         self._started = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Generate and send; ends when the client leaves."""
         async with CancelledWithClient(scope):
             await self.perform(scope, send)
 

@@ -47,6 +47,7 @@ class DecodeRows:
 
     @classmethod
     def of(cls, slots: Tensor, positions: Tensor, layout: SlotLayout) -> DecodeRows:
+        """The rows of a decode step: ``slots`` and ``positions`` are (rows,), on the device."""
         seen = positions + 1
         if not layout.ring:
             return cls(slots, positions, positions, seen)
@@ -83,6 +84,7 @@ class DeviceSlots(SlotState):
         return self.slots
 
     def begin(self, plan: StepPlan) -> None:
+        """Prepare a step: what :meth:`attend` of every layer needs to know of it."""
         slots = torch.tensor(plan.decode_slots, dtype=torch.long)
         positions = torch.tensor(plan.decode_positions, dtype=torch.long)
         self.begin_decode(sent(slots, self.device), sent(positions, self.device))
@@ -101,6 +103,10 @@ class DeviceSlots(SlotState):
         }
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """One layer's attention, of q (tokens, heads, size) to k and v (tokens, kv heads, size).
+
+        The mixed values have the shape of q.
+        """
         kind = self.config.layer_types[layer]
         keys, values = self._layers[layer]
         q, k, v = (t.to(self._dtype) for t in (q, k, v))

@@ -32,6 +32,7 @@ class Moves:
     target: Tensor
 
     def to(self, device: str) -> Moves:
+        """The same moves on a device."""
         return Moves(self.source.to(device), self.target.to(device))
 
 

@@ -31,6 +31,7 @@ class StepPlan:
 
     @property
     def tokens(self) -> int:
+        """Tokens that the step computes."""
         return len(self.decode_slots) + sum(chunk.length for chunk in self.chunks)
 
     def positions(self) -> Tensor:

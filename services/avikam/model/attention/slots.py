@@ -60,6 +60,7 @@ class SlotState(ABC):
 
     @property
     def longest_chunk(self) -> int:
+        """Tokens that one step may add to a slot."""
         return min(layout.longest_chunk for layout in self.layouts.values())
 
     def bytes_per_slot(self) -> int:
@@ -136,6 +137,7 @@ class SlotCache(SlotState):
         self._chunks: dict[LayerType, list[_ChunkStep]] = {}
 
     def begin(self, plan: StepPlan) -> None:
+        """Prepare a step: what :meth:`attend` of every layer needs to know of it."""
         self._plan = plan
         for kind, layout in self.layouts.items():
             if plan.decode_slots:
@@ -143,6 +145,10 @@ class SlotCache(SlotState):
             self._chunks[kind] = [self._chunk_step(c, layout, kind) for c in plan.chunks]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """One layer's attention, of q (tokens, heads, size) to k and v (tokens, kv heads, size).
+
+        The mixed values have the shape of q.
+        """
         kind = self.config.layer_types[layer]
         share = self.config.num_heads // self.config.num_kv_heads
         folded = q.unflatten(1, (self.config.num_kv_heads, share))

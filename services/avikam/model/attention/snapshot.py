@@ -25,6 +25,7 @@ class EntryFormat:
 
     @property
     def bytes(self) -> int:
+        """Of a tensor of this format."""
         return self.dtype.itemsize * math.prod(self.shape)
 
 
@@ -37,6 +38,7 @@ class Snapshot:
 
     @property
     def bytes(self) -> int:
+        """Of all tensors."""
         return sum(t.numel() * t.element_size() for layer in self.layers for t in layer)
 
     @property
@@ -54,17 +56,24 @@ class SlotStore(Protocol):
     device: str
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What kind of slots they are."""
 
     @property
-    def longest_chunk(self) -> int: ...
+    def longest_chunk(self) -> int:
+        """Tokens that one step may add to a slot."""
 
-    def bytes_per_slot(self) -> int: ...
+    def bytes_per_slot(self) -> int:
+        """Memory of one slot."""
 
-    def clear(self, slot: int) -> None: ...
+    def clear(self, slot: int) -> None:
+        """Forget what a slot holds."""
 
-    def snapshot(self, slot: int, seen: int) -> Snapshot: ...
+    def snapshot(self, slot: int, seen: int) -> Snapshot:
+        """A copy of a slot's state after ``seen`` tokens."""
 
-    def restore(self, slot: int, snapshot: Snapshot) -> None: ...
+    def restore(self, slot: int, snapshot: Snapshot) -> None:
+        """Put a state into a slot."""
 
-    def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]: ...
+    def entry_formats(self, layer: int, seen: int) -> tuple[EntryFormat, ...]:
+        """Formats of a layer's tensors in a snapshot after ``seen`` tokens."""

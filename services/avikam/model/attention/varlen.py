@@ -31,6 +31,7 @@ class Segments:
 
     @classmethod
     def of(cls, queries: list[int], keys: list[int], device: str) -> Segments:
+        """Segments of these lengths, one after the other, with their edges on the device."""
         edges = [
             sent(torch.tensor([0, *accumulate(sizes)], dtype=torch.int32), device)
             for sizes in (queries, keys)

@@ -23,10 +23,12 @@ class RankGroup(Protocol):
     """What a rank's products need from the others."""
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """Which of the ranks this one is, from 0."""
 
     @property
-    def ranks(self) -> int: ...
+    def ranks(self) -> int:
+        """How many there are."""
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all ranks; may reuse ``tensor``."""
@@ -44,9 +46,11 @@ class ProcessRanks:
         self.ranks: int = backend.size()
 
     def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, of one shape, on every rank."""
         return self._reduce(tensor, dist.ReduceOp.SUM)
 
     def max(self, tensor: Tensor) -> Tensor:
+        """The largest over all ranks, of one shape, on every rank."""
         return self._reduce(tensor, dist.ReduceOp.MAX)
 
     def _reduce(self, tensor: Tensor, operation: Any) -> Tensor:
@@ -72,6 +76,7 @@ def connect(meeting: Path, rank: int, ranks: int, device: str) -> ProcessRanks:
 
 
 def meeting_store(meeting: Path, ranks: int) -> Any:
+    """Where the ranks of one engine find each other: a file that all can reach."""
     store = dist.FileStore(str(meeting), ranks)
     store.set_timeout(_PATIENCE)
     return store

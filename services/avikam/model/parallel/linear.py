@@ -20,6 +20,7 @@ class SummedLinear(nn.Module):
         self._group = group
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs of this rank) to (..., outputs), summed over the ranks."""
         return self._group.sum(self._product(x))
 
 
@@ -40,6 +41,7 @@ class SummedInt8(nn.Module):
         self._sums = torch.float32 if small else torch.float64
 
     def forward(self, x: Tensor) -> Tensor:
+        """(rows, inputs of this rank) to (rows, outputs), exact: integers are what is summed."""
         codes, row_scale = quantize_activations(x, self._largest(x))
         sums = self._group.sum(self._product(codes).to(self._sums)).float()
         return sums * self._scale * row_scale

@@ -1,0 +1,1 @@
+"""Which parts of the architecture earn their place: small models trained side by side."""

@@ -1,0 +1,1 @@
+"""How good a checkpoint is: perplexity, translation, choices, speed."""

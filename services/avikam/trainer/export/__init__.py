@@ -1,0 +1,1 @@
+"""Checkpoints as workers read them, from what training leaves."""

@@ -1,0 +1,1 @@
+"""Adapters: low-rank training on conversations."""

@@ -39,6 +39,7 @@ class FrozenInt8Linear(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) to (..., outputs); the weights get no gradient."""
         out: Tensor = _FrozenProduct.apply(x, self.codes, self.scale)  # type: ignore[no-untyped-call]
         return out
 

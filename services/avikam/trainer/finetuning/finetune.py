@@ -59,6 +59,7 @@ class Finetuning:
 
     @property
     def state_file(self) -> Path:
+        """Where a run that was interrupted goes on from."""
         return self._folder / "state.pt"
 
     @property

@@ -1,0 +1,1 @@
+"""From raw sentences to rows of tokens: cleaning, filtering, splitting."""

@@ -44,10 +44,12 @@ class Row:
         return self.group or key_of(self.parts[0])
 
     def to_json(self) -> str:
+        """As one line of a file."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Row:
+        """From such a line's values."""
         tuples = {"parts": tuple(values["parts"]), "roles": tuple(values["roles"])}
         return cls(**{**values, **tuples})
 

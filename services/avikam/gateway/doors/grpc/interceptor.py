@@ -87,6 +87,7 @@ class Interceptor(aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         details: grpc.HandlerCallDetails,
     ) -> Handler | None:
+        """gRPC's hook: the method's handler, with the checks around it."""
         if details.method in self._wrapped:
             return self._wrapped[details.method]
         handler = await continuation(details)

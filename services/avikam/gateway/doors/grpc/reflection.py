@@ -14,7 +14,6 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.json_format import MessageToJson, Parse
 from grpc import aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
-from grpc_reflection.v1alpha.reflection import aio as reflection_aio  # type: ignore[attr-defined]
 
 V1ALPHA = reflection.SERVICE_NAME
 V1 = V1ALPHA.replace("v1alpha", "v1")
@@ -24,7 +23,9 @@ def add_reflection(files: Iterable[FileDescriptor], server: aio.Server) -> None:
     """Let clients ask for the services of ``files``, and for reflection itself."""
     files = [*files, reflection_pb2.DESCRIPTOR]
     names = [service.full_name for each in files for service in each.services_by_name.values()]
-    servicer = reflection_aio.ReflectionServicer([*names, V1], pool=_pool(files))
+    servicer = reflection.aio.ReflectionServicer(  # type: ignore[attr-defined]
+        [*names, V1], pool=_pool(files)
+    )
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

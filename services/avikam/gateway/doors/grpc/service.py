@@ -32,6 +32,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(  # noqa: N802
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> inference_pb2.GenerateResponse:
+        """All answers of a request, whole."""
         generation = await self._generation(request, context)
         handler = self._gateway.handler
 
@@ -50,6 +51,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def GenerateStream(  # type: ignore[override]  # noqa: N802
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> None:
+        """The same, written piece by piece."""
         generation = await self._generation(request, context)
         generation.streamed = True
         twice = await _twice("GenerateStream", request, context)
@@ -71,6 +73,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Tokenize(  # noqa: N802
         self, request: inference_pb2.TextTokenizeRequest, context: Context
     ) -> inference_pb2.TextTokenizeResponse:
+        """Ids of a prompt."""
         call = current_call.get()
         if call.hold is not None:
             call.hold.add(tokenized(call.size))
@@ -79,6 +82,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def ListModels(  # noqa: N802
         self, request: inference_pb2.ListModelsRequest, context: Context
     ) -> inference_pb2.ListModelsResponse:
+        """Models and adapters of the workers that are ready."""
         return listing(self._gateway.pool)
 
     async def _messages(

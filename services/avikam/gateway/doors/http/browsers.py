@@ -49,6 +49,7 @@ class Browsers:
         self._strict = strict
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight, or pass the request on. Raises ApiError (403)."""
         match, call = match_of(scope), call_of(scope)
         headers = call.headers
         origin = headers.get(b"origin")

@@ -16,6 +16,7 @@ class Dispatch:
         self._router = router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the endpoint's answer. Raises ApiError."""
         match = match_of(scope)
         if match.route is not None:
             response = await match.route.endpoint(Request(scope, receive, send))

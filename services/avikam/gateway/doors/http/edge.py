@@ -50,6 +50,7 @@ class Edge:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request and account for it; only a broken reply raises."""
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway speaks HTTP, not {scope['type']}")
         headers = by_name(scope["headers"])

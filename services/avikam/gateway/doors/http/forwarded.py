@@ -30,6 +30,7 @@ class Forwarded:
         self._trusted = [ipaddress.ip_network(each) for each in trusted]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put what a trusted proxy says into the scope, and pass the request on."""
         if self._root:
             _cut(scope, self._root)
         if self._trusted and self._trusts(scope.get("client")):

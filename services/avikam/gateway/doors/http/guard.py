@@ -28,6 +28,7 @@ class Guard:
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on while there is room. Raises ApiError (503)."""
         if match_of(scope).probe:
             await self._app(scope, receive, send)
             return

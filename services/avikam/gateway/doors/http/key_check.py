@@ -23,6 +23,7 @@ class KeyCheck:
         self._gatekeeper = gatekeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on for its key's tenant. Raises ApiError (401, 403, 429)."""
         match, call = match_of(scope), call_of(scope)
         client = scope.get("client")
         address = client[0] if client else ""

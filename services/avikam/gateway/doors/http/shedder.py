@@ -27,6 +27,7 @@ class Shedder:
         self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on if it could enter the queue. Raises ApiError (429, 503)."""
         route = match_of(scope).route
         if route is not None and route.generates:
             call = call_of(scope)
