@@ -34,6 +34,9 @@ def run(
         Path | None, typer.Option(help="metrics.jsonl of the training run, for the curve.")
     ] = None,
     attention_layer: Annotated[int, typer.Option(help="Layer of the attention heat map.")] = 0,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Recipe setting as key=value; repeatable.")
+    ] = None,
     track: Annotated[str | None, typer.Option(help="MLflow folder or server URL.")] = None,
 ) -> None:
     """Measure a model; a run that was cut off goes on where it stopped."""
@@ -55,5 +58,7 @@ def run(
             attention_layer=attention_layer,
             track=track,
         )
-        report = evaluate(evaluation, load_recipe(EvalRecipe, recipe, tasks=tasks, limit=limit))
+        report = evaluate(
+            evaluation, load_recipe(EvalRecipe, recipe, sets, tasks=tasks, limit=limit)
+        )
     typer.echo(report.read_text(encoding="utf-8"))

@@ -13,6 +13,6 @@ def fail_clearly() -> Iterator[None]:
     """Turn a wrong path, recipe or value into one line and exit status 2."""
     try:
         yield
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

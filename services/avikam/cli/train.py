@@ -14,6 +14,11 @@ app = typer.Typer(
 )
 
 Recipe = Annotated[Path | None, typer.Option(help="YAML recipe.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Recipe setting as key=value; repeatable.")
+]
+Steps = Annotated[int | None, typer.Option(help="End after so many steps.")]
+Minutes = Annotated[float | None, typer.Option(help="End after so many minutes of training.")]
 Tokenizer = Annotated[Path, typer.Option(help="SentencePiece file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Track = Annotated[str | None, typer.Option(help="MLflow folder or server URL.")]
@@ -28,6 +33,7 @@ def corpus(
         Path | None, typer.Option(help="Evaluation sets that must not leak into training.")
     ] = None,
     recipe: Recipe = None,
+    sets: Set = None,
 ) -> None:
     """Clean, deduplicate, label and split raw text; drop what leaks; report."""
     from avikam.trainer.preparation.prepare import Preparation
@@ -35,7 +41,7 @@ def corpus(
     from avikam.trainer.recipe import load_recipe
 
     with fail_clearly():
-        report = Preparation(raw, out, load_recipe(CorpusRecipe, recipe), evaluation).run()
+        report = Preparation(raw, out, load_recipe(CorpusRecipe, recipe, sets), evaluation).run()
     typer.echo(report.read_text(encoding="utf-8"))
 
 
@@ -76,13 +82,14 @@ def conversations(
     train: Annotated[int | None, typer.Option(help="Conversations to make for training.")] = None,
     valid: Annotated[int | None, typer.Option(help="Conversations to make for validation.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed, other conversations.")] = None,
+    sets: Set = None,
 ) -> None:
     """Make conversations of sentence pairs: what pretraining draws, as rows of a file."""
     from avikam.trainer.conversations.writing import ConversationsRecipe, write_conversations
     from avikam.trainer.recipe import load_recipe
 
     with fail_clearly():
-        chosen = load_recipe(ConversationsRecipe, recipe, train=train, valid=valid, seed=seed)
+        chosen = load_recipe(ConversationsRecipe, recipe, sets, train=train, valid=valid, seed=seed)
         written = write_conversations(data, out, chosen)
     for kind, count in written.kinds.items():
         typer.echo(f"{kind}: {count}")
@@ -101,6 +108,9 @@ def pretrain(
     start: Annotated[
         Path | None, typer.Option(help="Checkpoint folder to begin with, not random weights.")
     ] = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    sets: Set = None,
 ) -> None:
     """Train from scratch, or on from a checkpoint; under torchrun on several processes."""
     from avikam.trainer.pretrain import PretrainConfig
@@ -109,7 +119,8 @@ def pretrain(
 
     with fail_clearly():
         paths = PretrainPaths(data, tokenizer, out, start)
-        written = pretrain(paths, load_recipe(PretrainConfig, recipe), device, track)
+        chosen = load_recipe(PretrainConfig, recipe, sets, steps=steps, minutes=minutes)
+        written = pretrain(paths, chosen, device, track)
     if written:
         typer.echo(written)
 
@@ -120,6 +131,7 @@ def backtranslate(
     data: Annotated[Path, typer.Argument(help="Corpus folder; gains generated pairs.")],
     recipe: Recipe = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    sets: Set = None,
 ) -> None:
     """Make sentence pairs out of running text with the model itself; keep good round trips."""
     from avikam.trainer.backtranslation import Backtranslation, BacktranslationRecipe
@@ -129,18 +141,21 @@ def backtranslate(
 
     with fail_clearly():
         use_every_core()
-        chosen = load_recipe(BacktranslationRecipe, recipe)
+        chosen = load_recipe(BacktranslationRecipe, recipe, sets)
         typer.echo(Backtranslation(load_subject(model, device=device), data, chosen).run())
 
 
 @app.command()
 def finetune(
     base: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
-    data: Annotated[Path, typer.Argument(help="Folder with train.jsonl and valid.jsonl.")],
+    data: Annotated[Path, typer.Argument(help="Folder with train.jsonl, perhaps valid.jsonl.")],
     out: Annotated[Path, typer.Argument(help="Adapter folder; an existing run goes on.")],
     recipe: Recipe = None,
     device: Device = "auto",
     track: Track = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    sets: Set = None,
 ) -> None:
     """Train a LoRA adapter in two phases; the result loads in a worker and in PEFT."""
     from avikam.trainer.finetuning.command import FinetunePaths, finetune
@@ -149,7 +164,8 @@ def finetune(
 
     with fail_clearly():
         paths = FinetunePaths(base, data, out)
-        typer.echo(finetune(paths, load_recipe(FinetuneRecipe, recipe), device, track))
+        chosen = load_recipe(FinetuneRecipe, recipe, sets, steps=steps, minutes=minutes)
+        typer.echo(finetune(paths, chosen, device, track))
 
 
 @app.command()
@@ -161,6 +177,9 @@ def ablate(
     page: Annotated[Path, typer.Option(help="Page to write.")] = Path(
         "docs/benchmarks/ablation.md"
     ),
+    steps: Steps = None,
+    minutes: Minutes = None,
+    sets: Set = None,
 ) -> None:
     """Compare attention patterns and feed-forward forms at equal size and data."""
     from avikam.trainer.ablation.compare import ablate
@@ -168,7 +187,10 @@ def ablate(
     from avikam.trainer.recipe import load_recipe
 
     with fail_clearly():
-        typer.echo(ablate(data, tokenizer, out, load_recipe(AblationRecipe, recipe), page))
+        ends = {"training.steps": steps, "training.minutes": minutes}
+        ends_sets = [f"{key}={value}" for key, value in ends.items() if value is not None]
+        chosen = load_recipe(AblationRecipe, recipe, [*(sets or ()), *ends_sets])
+        typer.echo(ablate(data, tokenizer, out, chosen, page))
 
 
 @app.command()
@@ -187,13 +209,14 @@ def export(
         Path | None, typer.Option(help="YAML of data sources and licences for the model card.")
     ] = None,
     track: Track = None,
+    sets: Set = None,
 ) -> None:
     """Write a checkpoint: int8 weights, calibration report, model card, manifest."""
     from avikam.trainer.export.export import ExportPaths, ExportRecipe, export_checkpoint
     from avikam.trainer.recipe import load_recipe
 
     with fail_clearly():
-        chosen = load_recipe(ExportRecipe, recipe, weights=weights)
+        chosen = load_recipe(ExportRecipe, recipe, sets, weights=weights)
         paths = ExportPaths(state, tokenizer, data, out, adapter, sources)
         typer.echo(export_checkpoint(paths, chosen, track))
 

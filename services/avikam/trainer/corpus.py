@@ -2,7 +2,8 @@
 
 parallel/*train.tsv[.gz]            fr  en  domain  source
 mono/<lang>_<domain>.jsonl[.gz]     {lang, domain, split, text}
-instruct/*train*.jsonl[.gz]         {lang, kind, messages: [{role, content}]}
+instruct/*train*.jsonl[.gz]         {lang, kind, messages: [{role, content}]}, or another form of
+                                    :mod:`avikam.trainer.conversation_rows`
 instruct/translation_prompts.jsonl  {direction, prompt}
 """
 
@@ -11,11 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avikam.trainer.conversation_rows import Turns, turns_of
 from avikam.trainer.examples import Pair
 from avikam.trainer.readers import find, read_jsonl, read_tsv
 
 EVERYDAY = ("conversational", "dialogue", "stories", "news", "health", "terms")
 """Domains of pairs that people also say in a conversation."""
+GENERAL = "general"
+"""Kind of the conversations that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,6 @@ class Passage:
 
     text: str
     language: str
-
-
-Turns = list[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -69,8 +70,8 @@ def _read_chats(folder: Path, split: str, corpus: Corpus) -> None:
     names = (split, f"generated_{split}")
     for path in filter(None, (find(folder, name) for name in names)):
         for row in read_jsonl(path):
-            turns = [(m["role"], m["content"]) for m in row["messages"]]
-            corpus.chats.setdefault(row["kind"], []).append(turns)
+            kind = row.get("kind") or GENERAL
+            corpus.chats.setdefault(kind, []).append(turns_of(row))
     prompts = find(folder, "translation_prompts")
     for row in read_jsonl(prompts) if prompts else ():
         corpus.prompts.setdefault(row["direction"], []).append(row["prompt"])

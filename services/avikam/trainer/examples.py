@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avikam.model.tokenizer import ASSISTANT, LANGUAGE_TOKENS, ROLE_TOKENS, Tokenizer
+from avikam.model.tokenizer import LANGUAGE_TOKENS, ROLE_TOKENS, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,3 @@ def tagged_translation(tokenizer: Tokenizer, pair: Pair, to_english: bool) -> Ex
     counts = [True] * len(tokens)
     counts[0] = counts[1] = counts[1 + len(first)] = False
     return Example(tokens, counts)
-
-
-def is_answerable(tokenizer: Tokenizer, example: Example) -> bool:
-    """Whether an assistant turn is in the example at all."""
-    return tokenizer.token_id(ASSISTANT) in example.tokens and any(example.counts)

@@ -36,3 +36,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def step_note(figures: dict[str, float]) -> str:
+    """The figures of a step as the bar and the log show them."""
+    step = f"step {figures['step']:.0f}"
+    if "skipped" in figures:
+        return f"{step}  not finite, skipped"
+    rate = figures.get("rate/matrices", figures["rate"])
+    speed = f"{figures['tokens_per_second']:,.0f} tokens/s"
+    return f"{step}  loss {figures['loss']:.3f}  {speed}  rate {rate:.2g}"

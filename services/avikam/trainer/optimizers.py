@@ -1,6 +1,6 @@
 """Muon for the matrices inside the blocks, AdamW for everything else.
 
-Muon (Jordan et al. 2024; torch.optim.Muon) orthogonalises the momentum of each weight matrix; at
+Muon (Jordan et al. 2024; :mod:`.muon`) orthogonalises the momentum of each weight matrix; at
 this size it needs about half the tokens of AdamW for the same loss.
 """
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from avikam.model.transformer import Avikam1
+from avikam.trainer.muon import Muon
 from avikam.trainer.recipe import recipe
 
 
@@ -22,19 +23,21 @@ class LearningRates:
     decay: float = 0.01
 
 
-def build_optimizers(model: Avikam1, rates: LearningRates) -> list[torch.optim.Optimizer]:
-    """The two optimisers, each group remembering its peak rate as ``peak``."""
-    matrices: list[nn.Parameter] = []
-    vectors: list[nn.Parameter] = []
-    for name, weight in model.named_parameters():
-        inside = name.startswith("blocks.") and weight.dim() == 2
-        (matrices if inside else vectors).append(weight)
+def build_optimizers(
+    model: Avikam1, rates: LearningRates, iteration: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
+    """The two optimisers, each group remembering its peak rate as ``peak``.
+
+    ``iteration`` is the number format of Muon's orthogonalisation.
+    """
+    matrices, vectors = split_weights(model)
     return [
-        torch.optim.Muon(
+        Muon(
             [{"params": matrices, "peak": rates.matrices}],
             lr=rates.matrices,
             weight_decay=rates.decay,
             momentum=0.95,
+            iteration=iteration,
         ),
         torch.optim.AdamW(
             [{"params": vectors, "peak": rates.vectors}],
@@ -43,6 +46,16 @@ def build_optimizers(model: Avikam1, rates: LearningRates) -> list[torch.optim.O
             weight_decay=0.0,
         ),
     ]
+
+
+def split_weights(model: Avikam1) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(matrices inside the blocks, everything else)."""
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        inside = name.startswith("blocks.") and weight.dim() == 2
+        (matrices if inside else vectors).append(weight)
+    return matrices, vectors
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from avikam.model.transformer import Avikam1
+from avikam.trainer.examples import Example
 from avikam.trainer.feeding import Fed, feed
+from avikam.trainer.finite import FiniteGuard
 from avikam.trainer.loss import counted_loss, every_nth_layer, hidden_states, summed_loss
 from avikam.trainer.metrics import MetricsFile
 from avikam.trainer.mixture import Mixture
-from avikam.trainer.optimizers import LearningRates, build_optimizers, set_rate
+from avikam.trainer.optimizers import LearningRates, build_optimizers, set_rate, split_weights
 from avikam.trainer.packing import Batch, pack
 from avikam.trainer.parallel import World
+from avikam.trainer.precision import DTYPES, Choice, Wanted, choose_iteration, choose_step
 from avikam.trainer.recipe import recipe
 from avikam.trainer.schedule import warm_stable_decay
-from avikam.trainer.state import Progress, load_state, save_state
+from avikam.trainer.state import Progress, load_optimizers, load_state, save_state
 
 
 def _shares() -> dict[str, float]:
@@ -48,7 +51,9 @@ class PretrainConfig:
     ``model`` is a preset and ``model_changes`` what differs from it. ``rows`` x ``length`` tokens
     make a step over all ranks, ``micro_rows`` of them at a time on each (0 = all at once).
     ``weights`` are shares of tokens per source of :mod:`avikam.trainer.sources`.
-    ``recompute_every`` checkpoints the gradients of every n-th layer (0 = none).
+    ``recompute_every`` checkpoints the gradients of every n-th layer (0 = none). ``precision`` of a
+    step and ``iteration`` of Muon are number formats; ``auto`` measures which one is faster here.
+    Off a terminal every ``log_every``-th step prints a line.
     """
 
     model: str = "avikam1-nano"
@@ -65,7 +70,9 @@ class PretrainConfig:
     checkpoint_seconds: float = 180.0
     validate_every: int = 100
     recompute_every: int = 0
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Wanted = "auto"
+    iteration: Wanted = "auto"
+    log_every: int = 20
     compile: bool = True
     rates: LearningRates = field(default_factory=LearningRates)
     weights: dict[str, float] = field(default_factory=_shares)
@@ -76,6 +83,8 @@ class PretrainConfig:
         return max(progress.step / self.steps, by_time)
 
 
+_TRIAL_TOKENS = 512
+"""How much text the measured step has: enough to tell the formats apart, soon done."""
 Report = Callable[[dict[str, float]], None]
 """Called with the figures of each step."""
 Validate = Callable[[Avikam1], dict[str, float]]
@@ -120,13 +129,29 @@ class Pretraining:
         self._model = model.to(self._world.device)
         self._config = config
         self._mixture = mixture
-        self._optimizers = build_optimizers(self._model, config.rates)
-        self._objective = self._world.share(Objective(self._model, config))
         self.progress = Progress(earlier=earlier or [])
         if self.state_file.exists():
-            self.progress = load_state(self.state_file, self._model, self._optimizers)
+            self.progress = load_state(self.state_file, self._model)
             mixture.restore(self.progress.mixture)
+        self.choices = self._settle_formats()
+        iteration = DTYPES[self.progress.formats["iteration"]]
+        self._optimizers = build_optimizers(self._model, config.rates, iteration)
+        if self.state_file.exists():
+            load_optimizers(self.state_file, self._optimizers)
+        self._objective = self._world.share(Objective(self._model, config))
+        self._guard = FiniteGuard()
         self._metrics = MetricsFile(folder / "metrics.jsonl", self.progress.step)
+
+    def _settle_formats(self) -> list[str]:
+        """Choose what the run has not chosen yet, all ranks alike; returns why, for the log."""
+        config, formats = self._config, self.progress.formats
+        if formats:
+            return [f"{what} in {kind}, as before" for what, kind in formats.items()]
+        choices = measured_formats(self._model, config, self._world.device)
+        for what, choice in choices.items():
+            half = self._world.agree(float(choice.format == "bfloat16"))
+            formats[what] = "bfloat16" if half else "float32"
+        return [choice.why for choice in choices.values()]
 
     @property
     def state_file(self) -> Path:
@@ -140,8 +165,10 @@ class Pretraining:
         batches = feed(self._mixture, self._config.rows, self._config.length)
         while self._config.share_done(self.progress) < 1.0:
             self._keep_before_decay()
+            began = time.monotonic()
             figures = self._step(next(batches))
             now = time.monotonic()
+            figures["step_seconds"] = now - began
             self.progress.seconds = self._world.agree(before + now - started)
             if self.progress.step % self._config.validate_every == 0:
                 figures |= validate(self._model)
@@ -169,19 +196,33 @@ class Pretraining:
         factor = warm_stable_decay(config.share_done(self.progress), config.warmup, config.decay)
         set_rate(self._optimizers, max(factor, 1e-3))
         loss = self._backward(fed.batch)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"loss is {loss} at step {self.progress.step + 1}; {self.state_file} holds the "
-                "last good state, go on from it with lower rates"
-            )
-        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), config.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), config.clip))
+        good = self._guard.passes(loss, norm)
         for optimizer in self._optimizers:
-            optimizer.step()
+            if good:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.tokens += fed.batch.tokens.numel()
         self.progress.mixture = fed.mixture
-        return {"step": self.progress.step, "loss": loss, "rate": factor, "norm": float(norm)}
+        if not good:
+            return self._skipped(loss, norm)
+        return {"step": self.progress.step, "loss": loss, "rate": factor, "norm": norm}
+
+    def _skipped(self, loss: float, norm: float) -> dict[str, float]:
+        """Count a step that changed nothing; after several in a row the run ends.
+
+        The weights are those before the first of them, so what is saved is the last good state.
+        """
+        self.progress.skipped += 1
+        if self._guard.gives_up:
+            self.save()
+            raise FloatingPointError(
+                f"loss {loss} and gradient norm {norm} at step {self.progress.step}, as in the "
+                f"steps before; {self.state_file} holds the last good state, go on from it with "
+                "lower rates"
+            )
+        return {"step": self.progress.step, "skipped": 1}
 
     def _backward(self, batch: Batch) -> float:
         """Gradients of the mean loss over the whole batch, of which this rank computes its rows.
@@ -200,12 +241,52 @@ class Pretraining:
 
     @property
     def _mixed(self) -> bool:
-        return self._config.precision == "bfloat16"
+        return self.progress.formats["step"] == "bfloat16"
 
     def _record(self, figures: dict[str, float], report: Report) -> None:
-        if self._world.leads:
-            self._metrics.append(figures | {"seconds": round(self.progress.seconds, 1)})
-            report(figures)
+        if not self._world.leads:
+            return
+        rates = {
+            f"rate/{name}": getattr(self._config.rates, name) * figures["rate"]
+            for name in ("matrices", "vectors")
+            if "rate" in figures
+        }
+        speed = self._config.rows * self._config.length / max(1e-9, figures.pop("step_seconds"))
+        figures |= rates | {
+            "tokens": self.progress.tokens,
+            "tokens_per_second": round(speed, 1),
+            "seconds": round(self.progress.seconds, 1),
+        }
+        self._metrics.append(figures)
+        report(figures)
+
+
+def measured_formats(
+    model: Avikam1, config: PretrainConfig, device: torch.device
+) -> dict[str, Choice]:
+    """The number format of a step and of Muon's iteration, by what the recipe wants."""
+    batch = _trial_batch(model, config).to(device)
+
+    def step() -> Tensor:
+        return summed_loss(model, hidden_states(model, batch), batch.targets)
+
+    matrices, _ = split_weights(model)
+    largest = max(matrices, key=lambda weight: weight.numel())
+    choices = {
+        "step": choose_step(config.precision, device, step),
+        "iteration": choose_iteration(config.iteration, device, largest),
+    }
+    model.zero_grad(set_to_none=True)
+    return choices
+
+
+def _trial_batch(model: Avikam1, config: PretrainConfig) -> Batch:
+    """A few hundred tokens, of which half are counted."""
+    length = min(config.length, _TRIAL_TOKENS)
+    tokens = list(range(model.config.vocab_size))[: length + 1]
+    tokens += [0] * (length + 1 - len(tokens))
+    example = Example(tokens, [i % 2 == 0 for i in range(length + 1)])
+    return pack(repeat(example), max(1, _TRIAL_TOKENS // length), length)
 
 
 @torch.no_grad()

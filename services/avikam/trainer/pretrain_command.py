@@ -7,12 +7,14 @@ from pathlib import Path
 
 from avikam.model.checkpoint import load_checkpoint
 from avikam.model.config import ModelConfig, preset
+from avikam.model.manifest import WEIGHTS
 from avikam.model.quantize import float_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1, initialize
 from avikam.trainer.corpus import load_corpus
 from avikam.trainer.export.card import runs_behind
-from avikam.trainer.mixture import Mixture
+from avikam.trainer.metrics import step_note
+from avikam.trainer.mixture import Mixture, Source
 from avikam.trainer.packing import Batch
 from avikam.trainer.parallel import World, joined_world
 from avikam.trainer.pretrain import (
@@ -21,7 +23,8 @@ from avikam.trainer.pretrain import (
     validation_batches,
     validation_losses,
 )
-from avikam.trainer.progress import progress_bar
+from avikam.trainer.progress import say, training_bar
+from avikam.trainer.run_record import file_digest, folder_digest, record_run
 from avikam.trainer.sources import pretraining_sources
 from avikam.trainer.tracking import tracked_run
 
@@ -58,23 +61,42 @@ def _run(
     corpus = load_corpus(paths.data)
     sources = pretraining_sources(corpus, tokenizer, config.weights, config.length)
     run = Pretraining(paths.out, model, Mixture(sources, config.seed), config, world, earlier)
+    if world.leads:
+        notes = record_run(paths.out, config, run.progress.step, _identity(paths))
+        for line in [*notes, *run.choices, *undrawn(sources)]:
+            say(f"pretrain {paths.out.name}: {line}")
     held_out = held_out_batches(paths.data, tokenizer, config)
     name, records = paths.out.name, track if world.leads else None
     with (
         tracked_run(records, "avikam-pretrain", name, paths.out) as tracker,
-        progress_bar(f"pretrain {name}", config.steps, shown=world.leads) as bar,
+        training_bar(f"pretrain {name}", config.log_every, shown=world.leads) as bar,
     ):
         tracker.parameters(asdict(config))
-        bar(run.progress.step, "")
 
         def report(figures: dict[str, float]) -> None:
-            bar(1, f"loss {figures['loss']:.3f}")
+            bar(config.share_done(run.progress), step_note(figures))
             tracker.metrics(figures, step=run.progress.step)
 
         run.run(lambda m: validation_losses(m, held_out), report)
         if world.leads:
             tracker.artifact(paths.out / "metrics.jsonl")
     return str(run.state_file) if world.leads else ""
+
+
+def undrawn(sources: list[Source]) -> list[str]:
+    """One line that names what the corpus holds and the recipe gives no share."""
+    left = [f"{source.name} ({source.size:,})" for source in sources if not source.weight]
+    left = [line for line in left if not line.endswith("(0)")]
+    return [f"no share in the recipe, not trained on: {', '.join(left)}"] if left else []
+
+
+def _identity(paths: PretrainPaths) -> dict[str, str | None]:
+    """What besides the recipe decides a run, in digests."""
+    return {
+        "tokenizer": file_digest(paths.tokenizer),
+        "data": folder_digest(paths.data),
+        "start": file_digest(paths.start / WEIGHTS) if paths.start else None,
+    }
 
 
 def begin_with(model: Avikam1, start: Path) -> list[dict[str, int]]:

@@ -7,6 +7,7 @@ recipe from a file and one written in Python obey the same rules.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform
 
@@ -28,14 +29,39 @@ def recipe(cls: type[T]) -> type[T]:
     return cast("type[T]", checked)
 
 
-def load_recipe(cls: type[T], path: Path | None, **changes: Any) -> T:
-    """``cls`` from a YAML mapping, then from ``changes`` that are not None."""
+def load_recipe(
+    cls: type[T], path: Path | None, sets: Sequence[str] | None = None, **changes: Any
+) -> T:
+    """``cls`` from a YAML mapping, then ``key=value`` of ``sets``, then ``changes`` not None.
+
+    A key of ``sets`` may name a value inside a mapping: ``rates.matrices=0.01``.
+    """
     values = _read(path) if path else {}
+    for text in sets or ():
+        _set(values, text)
     values |= {name: value for name, value in changes.items() if value is not None}
     try:
         return cls(**values)
     except ValidationError as error:
         raise RecipeError(_explain(cls, path, error)) from error
+
+
+def _set(values: dict[str, Any], text: str) -> None:
+    """Put ``a.b=value`` into nested mappings; the value is read as YAML."""
+    key, equals, written = text.partition("=")
+    if not key or not equals:
+        raise RecipeError(f"--set {text!r} is no setting; write it as key=value")
+    *path, last = key.strip().split(".")
+    place = values
+    for name in path:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {key}: {name} is {inner!r}, which has no keys inside")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(written)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {key}: {written!r} is no YAML value: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

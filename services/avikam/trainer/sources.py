@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from avikam.model.tokenizer import Tokenizer
+from avikam.trainer.conversation_rows import Turns
 from avikam.trainer.conversations.sources import conversation_sources
-from avikam.trainer.corpus import EVERYDAY, Corpus, Passage, Turns
+from avikam.trainer.corpus import EVERYDAY, Corpus, Passage
 from avikam.trainer.examples import (
     Example,
     Pair,
@@ -17,7 +18,8 @@ from avikam.trainer.examples import (
 )
 from avikam.trainer.mixture import Source
 
-EVERYDAY_CHATS = ("small-talk", "task", "role-play", "chat", "story", "question")
+_OWN = ("talk", "regional", "arithmetic", "logic", "quiz", "reading", "math")
+"""Kinds of conversations with a source of their own; every other kind is ``chat``."""
 _TAGGED = 0.1
 """Share of pairs in the form ``[FR] source [EN] target``, which completions may ask for."""
 REAL_SIDE = {"fr": "backtranslated-fr", "en": "backtranslated-en"}
@@ -44,7 +46,7 @@ def pretraining_sources(
         "prose": _passages(corpus, None),
     }
     chats = {
-        "chat": [t for kind in EVERYDAY_CHATS for t in corpus.chats.get(kind, [])],
+        "chat": [t for kind, turns in corpus.chats.items() if kind not in _OWN for t in turns],
         "talk": [t for kind in ("talk", "regional") for t in corpus.chats.get(kind, [])],
         "regional": list(corpus.chats.get("regional", [])),
         "arithmetic": list(corpus.chats.get("arithmetic", [])),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avikam.model.config import ModelConfig
 from avikam.model.transformer import Avikam1
+from avikam.trainer.precision import Format
 
 
 @dataclass(slots=True)
@@ -20,6 +21,8 @@ class Progress:
     """How far a run has come; ``seconds`` adds up over all its processes.
 
     ``earlier`` are the runs whose weights this one began with: {steps, tokens, seconds} each.
+    ``formats`` are the number formats that were chosen for it, so that a resumed run computes as
+    before; ``skipped`` counts the steps left out because they were not finite.
     """
 
     step: int = 0
@@ -27,6 +30,8 @@ class Progress:
     tokens: int = 0
     mixture: dict[str, list[int]] = field(default_factory=dict)
     earlier: list[dict[str, int]] = field(default_factory=list)
+    formats: dict[str, Format] = field(default_factory=dict)
+    skipped: int = 0
 
     def summary(self) -> dict[str, int]:
         """What a model card says of the run."""
@@ -50,17 +55,20 @@ def save_state(
     beside.replace(path)
 
 
-def load_state(
-    path: Path, model: Avikam1, optimizers: list[torch.optim.Optimizer] | None = None
-) -> Progress:
-    """Restore weights (and optimisers, when given) from :func:`save_state`'s file."""
+def load_state(path: Path, model: Avikam1) -> Progress:
+    """Restore weights from :func:`save_state`'s file."""
     payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if payload["config"] != model.config.to_json():
         raise ValueError(f"{path} was trained with another model config; start in a new folder")
     model.load_state_dict(payload["model"])
-    for optimizer, state in zip(optimizers or [], payload["optimizers"], strict=False):
-        optimizer.load_state_dict(state)
     return Progress(*payload["progress"])
+
+
+def load_optimizers(path: Path, optimizers: list[torch.optim.Optimizer]) -> None:
+    """Restore what the optimisers remember from :func:`save_state`'s file."""
+    payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    for optimizer, state in zip(optimizers, payload["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
 
 
 def read_weights(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:

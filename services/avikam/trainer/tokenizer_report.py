@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.corpus import Corpus
-from avikam.trainer.evaluation.report import table
+from avikam.trainer.evaluation.tables import table
 from avikam.trainer.tokenizer_training import train_tokenizer
 
 

@@ -25,12 +25,13 @@ from avikam.trainer.evaluation.recipe import TASKS, EvalRecipe
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.evaluation.suite import Suite
 from avikam.trainer.loss import hidden_states
+from avikam.trainer.metrics import step_note
 from avikam.trainer.mixture import Mixture, Source
 from avikam.trainer.packing import Batch, pack
 from avikam.trainer.parallel import World, joined_world
 from avikam.trainer.pretrain import PretrainConfig, Pretraining
 from avikam.trainer.pretrain_command import model_config
-from avikam.trainer.progress import progress_bar
+from avikam.trainer.progress import training_bar
 from avikam.trainer.sources import pretraining_sources
 
 _TASKS = tuple(name for name in TASKS if name != "memory")
@@ -77,9 +78,11 @@ def _losses(bench: _Bench, config: ModelConfig, seed: int) -> dict[str, float]:
     initialize(model, seed)
     mixture = Mixture(_sources(bench.train, bench.tokenizer, settings), seed)
     run = Pretraining(folder, model, mixture, settings, bench.world)
-    with progress_bar(f"{config.name} seed {seed}", settings.steps) as bar:
-        bar(run.progress.step, "")
-        run.run(lambda m: {}, lambda figures: bar(1, f"loss {figures['loss']:.3f}"))
+    with training_bar(f"{config.name} seed {seed}", settings.log_every) as bar:
+        run.run(
+            lambda m: {},
+            lambda figures: bar(settings.share_done(run.progress), step_note(figures)),
+        )
     losses = losses_by_position(model, bench.held_out)
     kept.write_text(json.dumps(losses), encoding="utf-8")
     return losses

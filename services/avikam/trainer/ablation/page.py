@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from avikam.model.config import ModelConfig
 from avikam.trainer.ablation.recipe import AblationRecipe
 from avikam.trainer.ablation.variants import ABOUT
-from avikam.trainer.evaluation.report import table
+from avikam.trainer.evaluation.tables import table
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from avikam.trainer.evaluation.report import QUESTIONS, table
+from avikam.trainer.evaluation.report import QUESTIONS
+from avikam.trainer.evaluation.tables import table
 
 Reports = dict[str, dict[str, Any]]
 """Reports of ``avikam eval`` by model; a single one's columns do not repeat its name."""
@@ -26,6 +27,21 @@ _TRANSLATION = {"bleu": "BLEU", "chrf": "chrF"}
 _SECTIONS = (
     _Section("Translation, parallel/test", "translation", ("direction", "domain"), _TRANSLATION),
     _Section("Translation, public sets", "public-translation", ("set", "direction"), _TRANSLATION),
+    _Section(
+        "Translation in a conversation", "conversation", ("direction", "setting"), _TRANSLATION
+    ),
+    _Section(
+        "Names, numbers, repetitions",
+        "faithfulness",
+        ("direction",),
+        {"names_kept": "names kept", "numbers_kept": "numbers kept", "repeating": "repeating"},
+    ),
+    _Section(
+        "Refusals",
+        "refusal",
+        ("kind",),
+        {"recall": "recall", "precision": "precision", "refused": "share refused"},
+    ),
     _Section(
         "Perplexity",
         "perplexity",

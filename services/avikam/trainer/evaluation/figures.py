@@ -20,7 +20,7 @@ def learning_curve(metrics: Path, target: Path) -> None:
     rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss (nats per token)")
-    losses = [(row["step"], row["loss"]) for row in rows]
+    losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
     axes.plot(*zip(*_smooth(losses), strict=True), label="train", linewidth=1)
     for name in sorted({key for row in rows for key in row if key.startswith("valid/")}):
         points = [(row["step"], row[name]) for row in rows if name in row]

@@ -42,21 +42,31 @@ def held_out_texts(folder: Path, split: str) -> list[Text]:
     return texts + [Text(row["text"], "fr", "web") for row in read_jsonl(web)] if web else texts
 
 
-def score_texts(
-    subject: Subject, texts: list[Text], recipe: EvalRecipe, advance: Advance
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """Tokens of a text that are scored at once; ``size`` is how many bytes they stand for."""
+
+    text: Text
+    example: Example
+    size: int
+
+
+def text_chunks(tokenizer: Tokenizer, texts: list[Text], recipe: EvalRecipe) -> list[TextChunk]:
+    """What is scored of ``texts``: up to the recipe's tokens of every domain."""
+    groups = _by_domain(texts).values()
+    return [chunk for group in groups for chunk in _sample(tokenizer, group, recipe)]
+
+
+def score_chunks(subject: Subject, chunks: list[TextChunk], advance: Advance) -> dict[str, Any]:
     """{language: {domain or "all": {perplexity, bits_per_byte, tokens}}}."""
-    chunks: list[tuple[Text, Example, int]] = []
-    for group in _by_domain(texts).values():
-        chunks += _sample(subject.tokenizer, group, recipe)
-    scored = subject.log_likelihoods([chunk for _, chunk, _ in chunks], advance)
+    scored = subject.log_likelihoods([chunk.example for chunk in chunks], advance)
     sums: dict[tuple[str, str], list[float]] = {}
-    for (text, _, size), likelihood in zip(chunks, scored, strict=True):
-        for domain in (text.domain, "all"):
-            row = sums.setdefault((text.language, domain), [0.0, 0.0, 0.0])
+    for chunk, likelihood in zip(chunks, scored, strict=True):
+        for domain in (chunk.text.domain, "all"):
+            row = sums.setdefault((chunk.text.language, domain), [0.0, 0.0, 0.0])
             row[0] -= likelihood.log_probability
             row[1] += likelihood.tokens
-            row[2] += size
+            row[2] += chunk.size
     result: dict[str, Any] = {}
     for (language, domain), (loss, tokens, length) in sorted(sums.items()):
         result.setdefault(language, {})[domain] = {
@@ -74,9 +84,7 @@ def _by_domain(texts: list[Text]) -> dict[tuple[str, str], list[Text]]:
     return groups
 
 
-def _sample(
-    tokenizer: Tokenizer, texts: list[Text], recipe: EvalRecipe
-) -> Iterator[tuple[Text, Example, int]]:
+def _sample(tokenizer: Tokenizer, texts: list[Text], recipe: EvalRecipe) -> Iterator[TextChunk]:
     """Chunks of the domain's texts in hash order, up to the domain's budget of tokens."""
     left = recipe.perplexity_tokens
     ordered = sorted(texts, key=lambda t: hashlib.sha256(t.text.encode()).digest())
@@ -86,7 +94,7 @@ def _sample(
                 return
             left -= len(example.tokens) - 1
             size = sum(len(tokenizer.token_bytes[t]) for t in example.tokens)
-            yield text, example, size
+            yield TextChunk(text, example, size)
 
 
 def chunks_of(tokenizer: Tokenizer, text: str, context: int) -> Iterator[Example]:

@@ -8,6 +8,9 @@ TASKS = (
     "perplexity",
     "translation",
     "public-translation",
+    "faithfulness",
+    "conversation",
+    "refusal",
     "reading",
     "quiz",
     "logic",
@@ -26,7 +29,8 @@ class EvalRecipe:
 
     ``limit`` caps the items of each set (0 = all). ``context`` is the most tokens a perplexity
     is conditioned on; ``perplexity_tokens`` caps the tokens of each domain. ``to_english`` and
-    ``to_french`` are the requests a sentence is put into.
+    ``to_french`` are the requests a sentence is put into. ``conversation_pairs`` is how many
+    everyday sentences are translated in each setting of a conversation.
     """
 
     tasks: tuple[str, ...] = TASKS
@@ -34,6 +38,7 @@ class EvalRecipe:
     batch: int = 64
     context: int = 256
     perplexity_tokens: int = 10_000
+    conversation_pairs: int = 200
     to_english: str = "Traduis en anglais : {s}"
     to_french: str = "Translate into French: {s}"
 

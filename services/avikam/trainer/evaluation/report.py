@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
+
+from avikam.trainer.evaluation.conversation_report import conversation_parts
+from avikam.trainer.evaluation.tables import table
 
 QUESTIONS = (
     "reading",
@@ -15,13 +17,6 @@ QUESTIONS = (
     "word-problems",
     "regional",
 )
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table."""
-    head = list(header)
-    lines = [head, ["---"] * len(head), *[[str(cell) for cell in row] for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -46,6 +41,7 @@ def markdown(report: dict[str, Any]) -> str:
         parts += ["## Translation, parallel/test", _translation(tasks["translation"])]
     if "public-translation" in tasks:
         parts += ["## Translation, public sets", _public(tasks["public-translation"])]
+    parts += conversation_parts(tasks)
     if "perplexity" in tasks:
         parts += [
             f"## Perplexity ({recipe['context']} tokens of context)",

@@ -18,6 +18,8 @@ from avikam.trainer.likelihood import Likelihood, log_likelihoods
 from avikam.trainer.served import ServedModel
 from avikam.trainer.state import read_weights
 
+Turns = list[tuple[str, str]]
+
 
 @dataclass(slots=True)
 class Subject:
@@ -53,7 +55,13 @@ class Subject:
         self, prompts: list[str], limits: list[int], batch: int, advance: Advance
     ) -> list[str]:
         """Greedy answers of the assistant to one user turn each."""
-        asked = [self.tokenizer.encode_chat([("user", prompt)]) for prompt in prompts]
+        return self.reply([[("user", prompt)] for prompt in prompts], limits, batch, advance)
+
+    def reply(
+        self, conversations: list[Turns], limits: list[int], batch: int, advance: Advance
+    ) -> list[str]:
+        """Greedy answers of the assistant to conversations that end with the user's turn."""
+        asked = [self.tokenizer.encode_chat(turns) for turns in conversations]
         room = self.model.config.max_positions
         requests = [Request(p[-max(1, room - n) :], n) for p, n in zip(asked, limits, strict=True)]
         stop = self.tokenizer.eos_id

@@ -19,13 +19,26 @@ from avikam.trainer.evaluation.choices import (
     plain_options,
     score_choices,
 )
+from avikam.trainer.evaluation.conversation import (
+    count_settings,
+    everyday,
+    score_conversations,
+)
+from avikam.trainer.evaluation.faithfulness import faithfulness
 from avikam.trainer.evaluation.memory import memory_table
-from avikam.trainer.evaluation.perplexity import held_out_texts, score_texts
+from avikam.trainer.evaluation.perplexity import held_out_texts, score_chunks, text_chunks
 from avikam.trainer.evaluation.recipe import EvalRecipe
+from avikam.trainer.evaluation.refusal import prompts, score_refusals
 from avikam.trainer.evaluation.speed import decode_speed
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.evaluation.summary import summarize
-from avikam.trainer.evaluation.translation import Translator, capped, parallel_test, public_sets
+from avikam.trainer.evaluation.translation import (
+    DIRECTIONS,
+    Translator,
+    capped,
+    parallel_test,
+    public_sets,
+)
 from avikam.trainer.progress import progress_bar
 
 
@@ -37,8 +50,8 @@ class Suite:
     """
 
     def __init__(self, subject: Subject, data: Path, recipe: EvalRecipe, folder: Path) -> None:
-        if not (data / "eval").is_dir():
-            raise FileNotFoundError(f"{data} has no folder eval/; pass the corpus with --data")
+        if not data.is_dir():
+            raise FileNotFoundError(f"{data} is no folder; pass the corpus with --data")
         self._subject = subject
         self._data = data
         self._recipe = recipe
@@ -67,6 +80,9 @@ class Suite:
             "perplexity": self._perplexity,
             "translation": self._translation,
             "public-translation": self._public_translation,
+            "faithfulness": self._faithfulness,
+            "conversation": self._conversation,
+            "refusal": self._refusal,
             "quiz": lambda: self._choices("quiz", chat_options),
             "logic": lambda: self._choices("logic", chat_options),
             "quiz-plain": lambda: self._choices("quiz", plain_options),
@@ -98,8 +114,9 @@ class Suite:
         result = {}
         for split in ("valid", "test"):
             texts = held_out_texts(self._data, split)
-            with progress_bar(f"perplexity {split}", len(texts)) as bar:
-                result[split] = score_texts(self._subject, texts, self._recipe, _counting(bar))
+            chunks = text_chunks(self._subject.tokenizer, texts, self._recipe)
+            with progress_bar(f"perplexity {split}", len(chunks)) as bar:
+                result[split] = score_chunks(self._subject, chunks, _counting(bar))
         return result
 
     def _translation(self) -> dict[str, Any]:
@@ -115,6 +132,31 @@ class Suite:
                 scores = self._translator.score(pairs, _counting(bar))
             result[name] = {direction: scores[direction]["all"] for direction in scores}
         return result
+
+    def _faithfulness(self) -> dict[str, Any]:
+        pairs = capped(parallel_test(self._data), self._recipe.limit)
+        result = {}
+        with progress_bar("faithfulness parallel/test", 2 * len(pairs)) as bar:
+            for direction in DIRECTIONS:
+                sides = [(p.french, p.english)[:: 1 if direction == "fr-en" else -1] for p in pairs]
+                sources, references = ([side[i] for side in sides] for i in range(2))
+                outputs = self._translator.translate(sources, direction, _counting(bar))
+                result[direction] = faithfulness(sources, references, outputs)
+        return result
+
+    def _conversation(self) -> dict[str, Any]:
+        recipe = self._recipe
+        most = min(recipe.conversation_pairs, recipe.limit or recipe.conversation_pairs)
+        pairs = everyday(parallel_test(self._data), most)
+        with progress_bar("conversations", count_settings() * len(pairs)) as bar:
+            return score_conversations(self._subject, pairs, recipe, _counting(bar))
+
+    def _refusal(self) -> dict[str, Any]:
+        recipe = self._recipe
+        pairs = everyday(parallel_test(self._data), recipe.conversation_pairs)
+        asked = prompts(self._data, pairs, recipe.to_english)[: recipe.limit or None]
+        with progress_bar("refusals", len(asked)) as bar:
+            return score_refusals(self._subject, asked, recipe.batch, _counting(bar))
 
     def _choices(self, name: str, form: OptionExamples) -> dict[str, Any]:
         with progress_bar(name, None) as bar:

@@ -12,8 +12,8 @@ from avikam.model.checkpoint import CARD
 from avikam.model.config import ModelConfig
 from avikam.model.manifest import write_manifest
 from avikam.trainer.evaluation.beside import side_by_side
-from avikam.trainer.evaluation.report import table
 from avikam.trainer.evaluation.subject import load_subject
+from avikam.trainer.evaluation.tables import table
 from avikam.trainer.export.showcase import showcase
 
 FACTS = "export.json"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from avikam.model.checkpoint import load_checkpoint
+from avikam.model.manifest import TOKENIZER, WEIGHTS
 from avikam.model.quantize import float_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1
@@ -14,8 +15,10 @@ from avikam.trainer.finetuning.eight_bit import quantize_base
 from avikam.trainer.finetuning.finetune import Finetuning
 from avikam.trainer.finetuning.peft_files import write_adapter
 from avikam.trainer.finetuning.recipe import FinetuneRecipe
+from avikam.trainer.metrics import step_note
 from avikam.trainer.parallel import pick_device, use_every_core
-from avikam.trainer.progress import progress_bar
+from avikam.trainer.progress import say, training_bar
+from avikam.trainer.run_record import file_digest, folder_digest, record_run
 from avikam.trainer.tracking import tracked_run
 
 
@@ -36,25 +39,35 @@ def finetune(
     checkpoint = load_checkpoint(paths.base)
     tokenizer = Tokenizer(checkpoint.tokenizer_file)
     model = trainable_base(paths.base, recipe, device)
-    run = Finetuning(
-        paths.out / "run", model, load_dataset(paths.data, tokenizer, recipe.length), recipe
-    )
+    data = load_dataset(paths.data, tokenizer, recipe.length, recipe.valid)
+    run = Finetuning(paths.out / "run", model, data, recipe)
+    notes = record_run(paths.out / "run", recipe, run.done, _identity(paths))
+    for line in [*notes, *data.notes, run.choice.why]:
+        say(f"finetune {paths.out.name}: {line}")
     before = run.perplexity()
     with (
         tracked_run(track, "avikam-finetune", paths.out.name, paths.out) as tracker,
-        progress_bar(f"finetune {paths.out.name}", run.steps) as bar,
+        training_bar(f"finetune {paths.out.name}", recipe.log_every) as bar,
     ):
         tracker.parameters(asdict(recipe))
-        bar(run.done, "")
 
         def report(figures: dict[str, float]) -> None:
-            bar(1, f"phase {figures['phase']:.0f} loss {figures['loss']:.3f}")
+            bar(run.share_done, f"phase {figures['phase']:.0f}  {step_note(figures)}")
             tracker.metrics(figures, step=run.done)
 
         run.run(report)
         write_adapter(paths.out, run.adapters, checkpoint.config.name)
         tracker.artifact(paths.out / "run" / "metrics.jsonl")
-    return f"{paths.out}: validation perplexity {before:.3f} -> {run.perplexity():.3f}"
+    return f"{paths.out}: validation perplexity {before:.3f} -> {run.best_perplexity:.3f}"
+
+
+def _identity(paths: FinetunePaths) -> dict[str, str]:
+    """What besides the recipe decides a run, in digests."""
+    return {
+        "tokenizer": file_digest(paths.base / TOKENIZER),
+        "base": file_digest(paths.base / WEIGHTS),
+        "data": folder_digest(paths.data),
+    }
 
 
 def trainable_base(folder: Path, recipe: FinetuneRecipe, device: str) -> Avikam1:

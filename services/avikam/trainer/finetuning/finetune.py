@@ -21,12 +21,16 @@ from avikam.trainer.finetuning.dropout import AdaptiveDropout
 from avikam.trainer.finetuning.layers import LayerChoice, recomputed_layers, released_layers
 from avikam.trainer.finetuning.objective import regularized_loss
 from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
+from avikam.trainer.finite import FiniteGuard
 from avikam.trainer.likelihood import log_likelihoods, one_per_row
 from avikam.trainer.loss import hidden_states
 from avikam.trainer.metrics import MetricsFile
 from avikam.trainer.packing import Batch
+from avikam.trainer.precision import Choice, choose_step
 from avikam.trainer.schedule import triangular
 
+_TRIAL_ROWS = 8
+"""Examples of the step that chooses the number format."""
 Report = Callable[[dict[str, float]], None]
 
 
@@ -41,7 +45,11 @@ class _Run:
 
 
 class Finetuning:
-    """A resumable run in one folder: ``state.pt`` and ``metrics.jsonl``."""
+    """A resumable run in one folder: ``state.pt``, ``best.pt`` and ``metrics.jsonl``.
+
+    ``best.pt`` are the adapters of the lowest validation perplexity so far, which the run ends
+    with.
+    """
 
     def __init__(self, folder: Path, model: Avikam1, data: Dataset, recipe: FinetuneRecipe) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,12 +63,23 @@ class Finetuning:
         ).to(self._device)
         self._recompute = recomputed_layers(recipe, model.config.num_layers)
         self._run = self._start()
+        self._guard = FiniteGuard()
+        self.choice = self._settle_format()
         self._metrics = MetricsFile(folder / "metrics.jsonl", self._run.at.total)
 
     @property
     def state_file(self) -> Path:
         """Where a run that was interrupted goes on from."""
         return self._folder / "state.pt"
+
+    @property
+    def best_file(self) -> Path:
+        return self._folder / "best.pt"
+
+    @property
+    def _out_of_time(self) -> bool:
+        minutes = self._recipe.minutes
+        return minutes is not None and self._run.at.seconds >= 60 * minutes
 
     @property
     def done(self) -> int:
@@ -72,11 +91,30 @@ class Finetuning:
         """Steps of the whole run."""
         return sum(self._steps_of(phase) for phase in self._recipe.phases)
 
+    @property
+    def share_done(self) -> float:
+        """Progress 0..1 by the tighter of steps and minutes."""
+        minutes = self._recipe.minutes
+        by_time = self._run.at.seconds / (60 * minutes) if minutes else 0.0
+        return max(self.done / self.steps, by_time)
+
+    @property
+    def best_perplexity(self) -> float:
+        """The lowest validation perplexity so far."""
+        return self._run.dropout.best
+
     def run(self, report: Report) -> None:
-        """Train all phases to their end."""
+        """Train all phases to their end, then take the best adapters back."""
         for number in range(self._run.at.phase, len(self._recipe.phases)):
             self._train(self._recipe.phases[number], report)
+            if self._out_of_time:
+                break
             self._next_phase(number + 1)
+        if self._run.at.validated != self.done:
+            self._validate()
+        self._save()
+        if self.best_file.exists():
+            state.load_adapters(self.best_file, self.adapters)
 
     def perplexity(self) -> float:
         """Of the validation answers, with the adapters as they are."""
@@ -114,23 +152,58 @@ class Finetuning:
         self._save()
 
     def _steps_of(self, phase: Phase) -> int:
-        return phase.epochs * math.ceil(len(self._data.train) / phase.batch)
+        """By epochs, or the phase's share of the recipe's ``steps``."""
+        own = phase.epochs * self._per_epoch(phase)
+        if not self._recipe.steps:
+            return own
+        whole = sum(each.epochs * self._per_epoch(each) for each in self._recipe.phases)
+        return max(1, round(own * self._recipe.steps / whole))
+
+    def _per_epoch(self, phase: Phase) -> int:
+        return math.ceil(len(self._data.train) / phase.batch)
+
+    def _settle_format(self) -> Choice:
+        """Choose a step's number format, or keep the one that the run began with."""
+        at = self._run.at
+        if at.format:
+            return Choice(at.format, f"a step in {at.format}, as before")
+        batch = one_per_row(self._data.train[:_TRIAL_ROWS], self._device)
+        choice = choose_step(self._recipe.precision, self._device, lambda: self._loss(batch))
+        self.adapters.zero_grad(set_to_none=True)
+        at.format = choice.format
+        return choice
 
     def _train(self, phase: Phase, report: Report) -> None:
         at, steps = self._run.at, self._steps_of(phase)
         saved = time.monotonic()
-        while at.step < steps:
-            epoch, offset = divmod(at.step, steps // phase.epochs)
+        while at.step < steps and not self._out_of_time:
+            epoch, offset = divmod(at.step, self._per_epoch(phase))
             order = (self._recipe.seed, at.phase, epoch)
             for batch in islice(epoch_batches(self._data.train, phase.batch, order), offset, None):
+                began = time.monotonic()
                 figures = self._step(phase, batch, steps)
                 if at.total % self._recipe.validate_every == 0 or at.step == steps:
                     figures |= self._validate()
-                self._metrics.append(figures)
-                report(figures)
+                self._record(figures, batch, time.monotonic() - began, report)
                 if time.monotonic() - saved > self._recipe.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
+                if at.step == steps or self._out_of_time:
+                    break
+
+    def _record(
+        self, figures: dict[str, float], batch: list[Example], seconds: float, report: Report
+    ) -> None:
+        tokens = sum(len(example.tokens) for example in batch)
+        self._run.at.seconds += seconds
+        self._run.at.tokens += tokens
+        figures |= {
+            "tokens": self._run.at.tokens,
+            "tokens_per_second": round(tokens / max(1e-9, seconds), 1),
+            "seconds": round(self._run.at.seconds, 1),
+        }
+        self._metrics.append(figures)
+        report(figures)
 
     def _step(self, phase: Phase, examples: list[Example], steps: int) -> dict[str, float]:
         run, at = self._run, self._run.at
@@ -142,15 +215,31 @@ class Finetuning:
         run.choice.before(self.adapters, released, at.step)
         loss = self._backward(examples)
         run.choice.after(self.adapters, released, at.step)
-        norm = torch.nn.utils.clip_grad_norm_(self.adapters.parameters(), self._recipe.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.parameters(), self._recipe.clip))
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        run.optimizer.step()
+        good = self._guard.passes(loss, norm)
+        if good:
+            run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         at.step += 1
         at.total += 1
+        if not good:
+            return self._skipped(loss, norm)
         figures = {"step": at.total, "phase": at.phase + 1, "loss": loss, "rate": rate}
-        return figures | {"norm": float(norm), "layers": len(run.choice.chosen)}
+        return figures | {"norm": norm, "layers": len(run.choice.chosen)}
+
+    def _skipped(self, loss: float, norm: float) -> dict[str, float]:
+        """Count a step that changed nothing; several in a row end the run with the state before."""
+        at = self._run.at
+        at.skipped += 1
+        if self._guard.gives_up:
+            self._save()
+            raise FloatingPointError(
+                f"loss {loss} and gradient norm {norm} at step {at.total}, as in the steps before; "
+                f"{self.state_file} holds the last good state, go on from it with lower rates"
+            )
+        return {"step": at.total, "phase": at.phase + 1, "skipped": 1}
 
     def _backward(self, examples: list[Example]) -> float:
         recipe = self._recipe
@@ -159,7 +248,7 @@ class Finetuning:
         for start in range(0, len(examples), recipe.micro_batch):
             batch = one_per_row(examples[start : start + recipe.micro_batch], self._device)
             with torch.autocast(
-                self._device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"
+                self._device.type, torch.bfloat16, enabled=self._run.at.format == "bfloat16"
             ):
                 loss = self._loss(batch) / counted
             loss.backward()
@@ -178,13 +267,17 @@ class Finetuning:
         )
 
     def _validate(self) -> dict[str, float]:
-        perplexity = self.perplexity()
+        perplexity, run = self.perplexity(), self._run
+        run.at.validated = run.at.total
+        if perplexity < run.dropout.best:
+            state.save_adapters(self.best_file, self.adapters)
+        rate = run.dropout.observe(perplexity)
         if self._recipe.adaptive_dropout:
-            self.adapters.dropout = self._run.dropout.observe(perplexity)
+            self.adapters.dropout = rate
         return {"valid/perplexity": perplexity, "dropout": self.adapters.dropout}
 
     def _save(self) -> None:
         at = self._run.at
-        at.dropout, at.best_perplexity = self._run.dropout.rate, self._run.dropout.best
+        at.dropout, at.best_perplexity = self.adapters.dropout, self._run.dropout.best
         at.chosen = sorted(self._run.choice.chosen)
         state.save(self.state_file, self.adapters, self._run.optimizer, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from avikam.trainer.precision import Wanted
 from avikam.trainer.recipe import recipe
 
 
@@ -47,7 +48,10 @@ class FinetuneRecipe:
     dropout starts. ``recompute_every`` checkpoints the gradients of every n-th layer,
     ``recompute_layers`` those of the layers it names (from 0) instead.
     ``base_weights``: ``float32``, ``int8`` (frozen, one scale per row, any device) or
-    ``bitsandbytes`` (LLM.int8).
+    ``bitsandbytes`` (LLM.int8). ``steps`` shortens all phases alike to so many in all (0 = by their
+    epochs), ``minutes`` ends the run. ``valid`` is the share of rows held out where there is no
+    validation file. ``precision``: as in pretraining; off a terminal every ``log_every``-th step
+    prints a line.
     """
 
     rank: int = 64
@@ -66,7 +70,11 @@ class FinetuneRecipe:
     recompute_every: int = 8
     recompute_layers: tuple[int, ...] = ()
     base_weights: Literal["float32", "int8", "bitsandbytes"] = "float32"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Wanted = "auto"
+    steps: int = 0
+    minutes: float | None = None
+    valid: float = 0.05
+    log_every: int = 10
     micro_batch: int = 16
     length: int = 256
     validate_every: int = 50

@@ -9,10 +9,15 @@ from typing import Any
 
 import torch
 
+from avikam.trainer.precision import Format
+
 
 @dataclass(slots=True)
 class Position:
-    """``step`` counts within ``phase``, ``total`` over the run; dropout and layers are as then."""
+    """``step`` counts within ``phase``, ``total`` over the run; dropout and layers are as then.
+
+    ``format`` is the number format of the run's steps, ``validated`` the step last validated at.
+    """
 
     phase: int = 0
     step: int = 0
@@ -20,6 +25,11 @@ class Position:
     dropout: float = 0.0
     best_perplexity: float = float("inf")
     chosen: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    tokens: int = 0
+    skipped: int = 0
+    validated: int = -1
+    format: Format | None = None
 
 
 def save(
@@ -31,6 +41,21 @@ def save(
         "optimizer": optimizer.state_dict(),
         "position": asdict(at),
     }
+    _write(path, payload)
+
+
+def save_adapters(path: Path, adapters: torch.nn.Module) -> None:
+    """Only the adapters, written like a state."""
+    _write(path, {"adapters": adapters.state_dict()})
+
+
+def load_adapters(path: Path, adapters: torch.nn.Module) -> None:
+    """Restore the adapters of :func:`save` or :func:`save_adapters`."""
+    payload = torch.load(path, map_location="cpu", weights_only=True)
+    adapters.load_state_dict(payload["adapters"])
+
+
+def _write(path: Path, payload: dict[str, Any]) -> None:
     beside = path.with_suffix(".partial")
     torch.save(payload, beside)
     with beside.open("rb") as file:

@@ -1,9 +1,9 @@
 """Reading raw files into rows, and dropping what cannot be used, with a count of each reason.
 
-Columns decide what a file holds: ``fr`` and ``en`` are a pair, ``messages`` a conversation,
-``text`` a text. ``lang``, ``domain``, ``source`` and ``group`` are read where they exist;
-otherwise the language is identified and the domain is the file's, as its name gives it
-(``<lang>_<domain>.jsonl``), or the recipe's default.
+Columns decide what a file holds: ``fr`` and ``en`` are a pair, ``messages`` or another form of
+:mod:`avikam.trainer.conversation_rows` a conversation, ``text`` a text. ``lang``, ``domain``,
+``source`` and ``group`` are read where they exist; otherwise the language is identified and the
+domain is the file's, as its name gives it (``<lang>_<domain>.jsonl``), or the recipe's default.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from avikam.trainer.conversation_rows import RowError, is_conversation, turns_of
 from avikam.trainer.preparation.cleaning import clean
 from avikam.trainer.preparation.recipe import CorpusRecipe
 from avikam.trainer.preparation.rows import Row
@@ -39,8 +40,8 @@ def read_rows(path: Path, recipe: CorpusRecipe, dropped: Counter[str]) -> Iterat
     raw = read_tsv(path, dropped) if ".tsv" in path.suffixes else read_jsonl(path, dropped)
     for values in raw:
         row = _parse(values, path, recipe)
-        if row is None:
-            dropped["unknown form"] += 1
+        if isinstance(row, str):
+            dropped[row] += 1
             continue
         row = row.mapped(lambda part: clean(part, recipe.strip_punctuation))
         problem = _problem(row, recipe)
@@ -50,22 +51,25 @@ def read_rows(path: Path, recipe: CorpusRecipe, dropped: Counter[str]) -> Iterat
             yield row
 
 
-def _parse(values: Mapping[str, Any], path: Path, recipe: CorpusRecipe) -> Row | None:
+def _parse(values: Mapping[str, Any], path: Path, recipe: CorpusRecipe) -> Row | str:
+    """The row, or why it is none."""
     named = _NAMED.match(path.name)
     of_file = named["domain"] if named else recipe.default_domain
     domain = str(values.get("domain") or values.get("kind") or of_file)
     source, group = str(values.get("source") or ""), str(values.get("group") or "")
     if values.get("fr") and values.get("en"):
         return Row("pair", (values["fr"], values["en"]), "fr-en", domain, source, group)
-    if values.get("messages"):
-        parts = tuple(str(turn["content"]) for turn in values["messages"])
-        roles = tuple(str(turn["role"]) for turn in values["messages"])
+    if is_conversation(values):
+        try:
+            roles, parts = zip(*turns_of(values), strict=True)
+        except RowError as error:
+            return f"{path.name}: {error}"
         language = values.get("lang") or language_of(" ".join(parts))
         return Row("chat", parts, language, domain, source, group, roles)
     if values.get("text"):
         language = values.get("lang") or language_of(values["text"])
         return Row("text", (values["text"],), language, domain, source, group)
-    return None
+    return f"{path.name}: unknown form, columns {', '.join(map(str, values))}"
 
 
 def _problem(row: Row, recipe: CorpusRecipe) -> str:

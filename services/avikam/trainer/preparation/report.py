@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from avikam.trainer.evaluation.report import table
+from avikam.trainer.evaluation.tables import table
 from avikam.trainer.preparation.layout import Sided
 from avikam.trainer.preparation.recipe import CorpusRecipe
 
