@@ -30,6 +30,8 @@ from avikam.engine.interface import (
     Sink,
 )
 from avikam.engine.rate import TokenRate
+from avikam.model.vocabulary.protocol import TokenizerFacts
+from avikam.model.vocabulary.spans import spans
 from avikam.protocol.errors import ApiError, context_overflow, invalid, overloaded, unavailable
 from avikam.protocol.sampling import SamplingParams
 
@@ -96,6 +98,15 @@ class FakeEngine:
         for role, content in messages:
             ids += [fake_text.ROLES[role], *fake_text.encode_bytes(content), fake_text.EOS]
         return [*ids, fake_text.ASSISTANT]
+
+    def spans(self, text: str, *, framed: bool) -> list[tuple[int, int, int]]:
+        ids = self.encode(text) if framed else self.encode_plain(text)
+        surfaces = [fake_text.TOKEN_BYTES[token] or None for token in ids]
+        return [(token, *at) for token, at in zip(ids, spans(text, surfaces), strict=True)]
+
+    def facts(self) -> TokenizerFacts:
+        begin, end = fake_text.CONTROLS[fake_text.BOS], fake_text.CONTROLS[fake_text.EOS]
+        return TokenizerFacts("SentencePieceTokenizer", begin, end, (fake_text.EOS,), True, "")
 
     def decode(self, tokens: Sequence[int]) -> str:
         return fake_text.decode(tokens)
