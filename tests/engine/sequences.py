@@ -13,12 +13,13 @@ _ids = itertools.count()
 
 
 class OneLetter:
-    """A vocabulary of one token."""
+    """A stream of one letter."""
 
-    token_bytes = (b"a",)
+    def feed(self, token: int) -> str:
+        return "a"
 
-    def starts_turn(self, token: int) -> bool:
-        return token > 0
+    def finish(self) -> str:
+        return ""
 
 
 def waiting(tenant: str = "", cost: int = 100, priority: int = 0) -> Sequence:
@@ -26,5 +27,5 @@ def waiting(tenant: str = "", cost: int = 100, priority: int = 0) -> Sequence:
     spec = SequenceSpec(
         f"request-{next(_ids)}", (0,) * cost, SamplingParams(), tenant=tenant, priority=priority
     )
-    text = Detokenizer(OneLetter(), 0)
+    text = Detokenizer(OneLetter())
     return Sequence(spec, lambda _: None, text, frozenset(), limit=0, now=0.0)

@@ -21,7 +21,7 @@ def tokenizer(checkpoint: Path) -> Tokenizer:
 
 
 def deltas(tokenizer: Tokenizer, tokens: list[int], *stops: str) -> list[str]:
-    detokenizer = Detokenizer(tokenizer, after=10, stops=stops)
+    detokenizer = Detokenizer(tokenizer.stream(10), stops)
     said = []
     for token in tokens:
         said.append(detokenizer.feed(token))
@@ -57,7 +57,7 @@ def test_bytes_that_never_become_a_character_are_replaced_at_the_end(tokenizer: 
 
 def test_text_of_an_answer_starts_without_the_word_space(tokenizer: Tokenizer) -> None:
     assistant = tokenizer.token_id("<|assistant|>")
-    detokenizer = Detokenizer(tokenizer, after=assistant)
+    detokenizer = Detokenizer(tokenizer.stream(assistant))
     tokens = tokenizer.encode("Où est la gare ?")
     assert "".join(map(detokenizer.feed, tokens)) == "Où est la gare ?"
 

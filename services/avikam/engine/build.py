@@ -31,7 +31,9 @@ from avikam.model.lora import Adapter, AppliedAdapter
 from avikam.model.manifest import WEIGHTS
 from avikam.model.parallel.shard import check_ranks
 from avikam.model.steps import StepModel, int8_model, int8_slots
-from avikam.model.tokenizer import Tokenizer
+from avikam.model.tokenizer import TokenizerError
+from avikam.model.vocabulary.load import load_tokenizer
+from avikam.model.vocabulary.protocol import ModelTokenizer
 from avikam.protocol.errors import ApiError
 from avikam.protocol.sampling import SamplingParams
 from avikam.protocol.validation import check_sampling
@@ -67,7 +69,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     tokenizer = _tokenizer(checkpoint)
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
-    never = torch.tensor(sorted(tokenizer.control_ids - {tokenizer.eos_id}))
+    never = torch.tensor(sorted(tokenizer.control_ids - tokenizer.eos_ids))
     runner, apply = _runner(options, checkpoint, kind, device, never)
     adapters = AdapterStore(checkpoint.config, options.adapters, options.adapter_bytes, apply)
     _load_at_start(adapters, options.load_adapters)
@@ -151,14 +153,11 @@ def default_sampling(generation: dict[str, Any]) -> SamplingParams:
         raise CheckpointError(f"generation_config.json: {error}") from error
 
 
-def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    tokenizer = Tokenizer(checkpoint.tokenizer_file)
-    if tokenizer.vocab_size != checkpoint.config.vocab_size:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.folder}: the tokenizer has {tokenizer.vocab_size} pieces, "
-            f"the config says {checkpoint.config.vocab_size}"
-        )
-    return tokenizer
+def _tokenizer(checkpoint: Checkpoint) -> ModelTokenizer:
+    try:
+        return load_tokenizer(checkpoint.folder, checkpoint.config.vocab_size)
+    except TokenizerError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.folder}: {error}") from error
 
 
 def _runner(

@@ -7,40 +7,14 @@ in mid-stream knows exactly what the client has already read.
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Sequence
-from typing import Protocol
-
-
-class TokenText(Protocol):
-    """What the detokenizer needs to know of a vocabulary."""
-
-    @property
-    def token_bytes(self) -> Sequence[bytes]:
-        """The bytes of each id, empty for control tokens; as long as the vocabulary."""
-
-    def starts_turn(self, token: int) -> bool:
-        """Whether an answer begins after this id, so that its first space is none of the text."""
+from avikam.model.vocabulary.protocol import TextStream
 
 
 class Detokenizer:
-    """Incremental text of one sequence. ``after`` is the last token of its prompt.
+    """Incremental text of one sequence, from the ``stream`` of its tokenizer."""
 
-    ``verbatim`` keeps the space that begins an answer: a grammar asked for it.
-    """
-
-    def __init__(
-        self,
-        vocabulary: TokenText,
-        after: int,
-        stops: tuple[str, ...] = (),
-        *,
-        verbatim: bool = False,
-    ) -> None:
-        self._bytes = vocabulary.token_bytes
-        self._fresh = vocabulary.starts_turn(after) and not verbatim
-        self._starts_turn = vocabulary.starts_turn
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    def __init__(self, stream: TextStream, stops: tuple[str, ...] = ()) -> None:
+        self._stream = stream
         self._stops = stops
         self._held = ""
         self.stop_match = ""
@@ -50,15 +24,16 @@ class Detokenizer:
 
         With ``stops_count`` off (before min_tokens) stop strings pass as text.
         """
-        piece = self._bytes[token]
-        if self._fresh and piece.startswith(b" "):
-            piece = piece[1:]
-        self._fresh = self._starts_turn(token)
-        return self._release(self._decoder.decode(piece), stops_count)
+        return self._release(self._stream.feed(token), stops_count)
 
-    def finish(self) -> str:
-        """What was still held back; bytes that never became a character are U+FFFD."""
-        text = self._held + self._decoder.decode(b"", final=True)
+    def finish(self, *, stops_count: bool = True) -> str:
+        """What was still held back; bytes that never became a character are U+FFFD.
+
+        A stop string may be found in it, too: then what comes before it is the end.
+        """
+        text = self._release(self._stream.finish(), stops_count)
+        if not self.stop_match:
+            text += self._held
         self._held = ""
         return text
 

@@ -41,7 +41,8 @@ from avikam.engine.runner import ModelRunner
 from avikam.engine.scheduler import Batch, Scheduler
 from avikam.engine.sequence import Sequence
 from avikam.model.parallel.group import RankLostError
-from avikam.model.tokenizer import Tokenizer
+from avikam.model.vocabulary.chat_template import TemplateRefusalError
+from avikam.model.vocabulary.protocol import ModelTokenizer, TokenizerFacts
 from avikam.protocol.errors import ApiError, context_overflow, invalid, unavailable
 from avikam.protocol.sampling import SamplingParams
 
@@ -67,7 +68,7 @@ class TorchEngine:
     def __init__(
         self,
         model: EngineModel,
-        tokenizer: Tokenizer,
+        tokenizer: ModelTokenizer,
         runner: ModelRunner,
         adapters: AdapterStore,
         prefixes: PrefixCache | None = None,
@@ -146,7 +147,18 @@ class TorchEngine:
 
     def encode_chat(self, messages: Seq[tuple[str, str]]) -> list[int]:
         """Ids of (role, content) turns up to where the assistant answers."""
-        return self._tokenizer.encode_chat(messages)
+        try:
+            return self._tokenizer.encode_chat(messages)
+        except TemplateRefusalError as error:
+            raise invalid(str(error), "messages", "chat_template_refused") from error
+
+    def spans(self, text: str, *, framed: bool) -> list[tuple[int, int, int]]:
+        """Each token of the text with where it begins and ends, in characters."""
+        return self._tokenizer.spans(text, framed=framed)
+
+    def facts(self) -> TokenizerFacts:
+        """What clients may know of the tokenizer."""
+        return self._tokenizer.facts()
 
     def decode(self, tokens: Seq[int]) -> str:
         """Text of ids."""
@@ -208,12 +220,11 @@ class TorchEngine:
             raise context_overflow(most, len(spec.prompt), wanted or 1)
         end_ids = set(spec.sampling.stop_token_ids)
         if not spec.sampling.ignore_eos:
-            end_ids.add(self._tokenizer.eos_id)
+            end_ids |= self._tokenizer.eos_ids
         stops = spec.sampling.stop
         grammar = self._grammars.grammar(spec.sampling)
-        detokenizer = Detokenizer(
-            self._tokenizer, spec.prompt[-1], stops, verbatim=grammar is not None
-        )
+        stream = self._tokenizer.stream(spec.prompt[-1], verbatim=grammar is not None)
+        detokenizer = Detokenizer(stream, stops)
         adapter = self._adapters.acquire(spec.adapter) if spec.adapter else None
         limit, now = wanted or room, time.monotonic()
         return Sequence(spec, sink, detokenizer, frozenset(end_ids), limit, now, adapter, grammar)

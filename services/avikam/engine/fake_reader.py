@@ -21,16 +21,17 @@ class Passage:
     stop_match: str = ""
 
 
-class _Vocabulary:
+class _Stream:
     """The fake vocabulary as the detokenizer sees it: every byte counts, wherever it stands."""
 
-    token_bytes: Sequence[bytes] = fake_text.TOKEN_BYTES
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def starts_turn(self, token: int) -> bool:
-        return False
+    def feed(self, token: int) -> str:
+        return self._decoder.decode(fake_text.TOKEN_BYTES[token])
 
-
-_VOCABULARY = _Vocabulary()
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
 
 
 class PlainReader:
@@ -52,7 +53,7 @@ class StoppingReader:
     """Reads a sequence token by token, with the real detokenizer, until one ends it."""
 
     def __init__(self, sampling: SamplingParams) -> None:
-        self._detokenizer = Detokenizer(_VOCABULARY, fake_text.BOS, sampling.stop)
+        self._detokenizer = Detokenizer(_Stream(), sampling.stop)
         self._ends = frozenset(sampling.stop_token_ids)
         self._min_tokens = sampling.min_tokens
         self._count = 0

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from avikam.engine import fake_text
 from avikam.engine.interface import EngineModel
+from avikam.model.vocabulary.protocol import TokenizerFacts
+from avikam.model.vocabulary.spans import spans
 from avikam.protocol.sampling import SamplingParams
 
 
@@ -27,6 +29,17 @@ class FakeVocabulary:
         for role, content in messages:
             ids += [fake_text.ROLES[role], *fake_text.encode_bytes(content), fake_text.EOS]
         return [*ids, fake_text.ASSISTANT]
+
+    def spans(self, text: str, *, framed: bool) -> list[tuple[int, int, int]]:
+        """Each token of the text with where it begins and ends, in characters."""
+        ids = self.encode(text) if framed else self.encode_plain(text)
+        surfaces = [fake_text.TOKEN_BYTES[token] or None for token in ids]
+        return [(token, *at) for token, at in zip(ids, spans(text, surfaces), strict=True)]
+
+    def facts(self) -> TokenizerFacts:
+        """What clients may know of the tokenizer."""
+        begin, end = fake_text.CONTROLS[fake_text.BOS], fake_text.CONTROLS[fake_text.EOS]
+        return TokenizerFacts("SentencePieceTokenizer", begin, end, (fake_text.EOS,), True, "")
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ids."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avikam.model.tokenizer import Tokenizer
+from avikam.model.vocabulary.protocol import ModelTokenizer
 from avikam.protocol.errors import ApiError, invalid
 from avikam.protocol.sampling import SamplingParams
 
@@ -97,7 +97,7 @@ class Grammar:
 class GrammarCompiler:
     """Compiles what requests ask for and remembers the last few. Thread-safe."""
 
-    def __init__(self, tokenizer: Tokenizer, clock: Clock = time.thread_time) -> None:
+    def __init__(self, tokenizer: ModelTokenizer, clock: Clock = time.thread_time) -> None:
         self._tokenizer = tokenizer
         self._clock = clock
         self._lock = threading.Lock()
@@ -149,22 +149,22 @@ class GrammarCompiler:
 
 
 class _Vocabulary:
-    """Our tokenizer in the form llguidance reads."""
+    """Our tokenizer in the form llguidance reads. Of several ends it takes the lowest id."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.eos_token_id = tokenizer.eos_id
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self.eos_token_id = min(tokenizer.eos_ids)
         self.bos_token_id = tokenizer.bos_id
         self.special_token_ids = sorted(tokenizer.control_ids)
         self.tokens = [
-            tokenizer.piece(i).encode() if i in tokenizer.control_ids else piece
+            (tokenizer.piece(i) or f"<unused {i}>").encode()
+            if i in tokenizer.control_ids
+            else piece
             for i, piece in enumerate(tokenizer.token_bytes)
         ]
         self._tokenizer = tokenizer
 
     def __call__(self, text: str) -> list[int]:
-        """Ids whose bytes are exactly ``text``: without the space that begins a text."""
-        line_break = self._tokenizer.encode("\n")
-        return self._tokenizer.encode("\n" + text)[len(line_break) :]
+        return self._tokenizer.exact_ids(text)
 
 
 def _source(kind: str, text: str) -> str:

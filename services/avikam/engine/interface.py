@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from avikam.model.vocabulary.protocol import TokenizerFacts
 from avikam.protocol.sampling import SamplingParams
 
 
@@ -196,7 +197,16 @@ class Engine(Protocol):
         """Ids of the text alone."""
 
     def encode_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
-        """Ids of (role, content) turns up to where the assistant answers."""
+        """Ids of (role, content) turns up to where the assistant answers.
+
+        Raises a 400 in the words of a chat template that does not take them.
+        """
+
+    def spans(self, text: str, *, framed: bool) -> list[tuple[int, int, int]]:
+        """(id, start, stop) of each token of ``text``, in characters; ``framed`` as a prompt is."""
+
+    def facts(self) -> TokenizerFacts:
+        """What ``/tokenizer_info`` tells."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ids."""

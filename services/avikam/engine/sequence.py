@@ -212,7 +212,9 @@ class Sequence:
         finish = None
         if reason is not None:
             if not self._detokenizer.stop_match:
-                text += self._detokenizer.finish()
+                text += self._detokenizer.finish(stops_count=self._past_minimum(index))
+            if self._detokenizer.stop_match:
+                reason = FinishReason.STOP
             finish = self._finish(reason, now)
         self._sink(Delta(index, (choice.token,), text, choices, finish))
         return reason

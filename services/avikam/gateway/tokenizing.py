@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -13,20 +12,12 @@ from avikam.gateway.sequence.failure import Again, of_call
 from avikam.gateway.workers.catalog import Catalog
 from avikam.gateway.workers.pool import Pool
 from avikam.protocol.requests import check_known, check_prompt
-from avikam.protocol.wire import chat_prompt
+from avikam.protocol.wire import text_prompt
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2, worker_pb2
 from avikam.v1.worker_pb2_grpc import WorkerServiceStub
 
 _SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Special tokens, as text."""
-
-    begin: str
-    end: str
 
 
 class Tokenizing:
@@ -69,13 +60,13 @@ class Tokenizing:
         )
         return reply.text
 
-    async def marks(self) -> Marks:
-        """The tokens that begin and end a turn, as the frame of a conversation shows them.
-
-        ``<s> <|user|> ... </s> <|assistant|>``
-        """
-        framed = await self.tokenize(chat_prompt([("user", ".")]), add_special_tokens=True)
-        return Marks(begin=framed.pieces[0], end=framed.pieces[-2])
+    async def describe(self, model: str = "") -> worker_pb2.TokenizerInfo:
+        """What the tokenizer is: its special tokens and its chat template."""
+        request = worker_pb2.TokenizeRequest(prompt=text_prompt("."), describe=True)
+        reply: worker_pb2.TokenizeResponse = await self._call(
+            lambda stub: stub.Tokenize, request, model
+        )
+        return reply.tokenizer
 
     async def _call(
         self, method: Callable[[WorkerServiceStub], Any], request: Any, model: str

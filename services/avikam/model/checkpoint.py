@@ -2,9 +2,12 @@
 
     config.json              the model's numbers
     model.safetensors        weights; int8 matrices carry a `<name>_scale` beside them
-    tokenizer.model          SentencePiece
+    tokenizer.model          SentencePiece, Avikam1's own
+    tokenizer.json           or that of the model it was imported from, and beside it
+    tokenizer_config.json    its end tokens and chat template (:mod:`avikam.model.vocabulary.words`)
     generation_config.json   default sampling
     MODEL_CARD.md            what it is, from what, how good
+    origin.json              of an imported model: its source, revision and licence
     manifest.json            sha256 of every other file
 
 The manifest is written last: a folder that was cut off while being written never verifies.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from avikam.model.manifest import (
 from avikam.model.quantize import SCALE_SUFFIX
 
 GENERATION, CARD = "generation_config.json", "MODEL_CARD.md"
+ORIGIN = "origin.json"
 
 
 class CheckpointError(ValueError):
@@ -51,6 +55,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     generation: dict[str, Any]
     digest: str
+    origin: dict[str, str] = field(default_factory=dict)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -96,14 +101,18 @@ def load_checkpoint(folder: Path, verify: bool = True) -> Checkpoint:
     weights = _read_weights(folder / WEIGHTS)
     for problem in _tensor_problems(weights, config):
         raise CheckpointError(f"checkpoint {folder}: {problem}")
-    generation = folder / GENERATION
     return Checkpoint(
         folder=folder,
         config=config,
         weights=weights,
-        generation=json.loads(generation.read_text("utf-8")) if generation.exists() else {},
+        generation=_read_json(folder / GENERATION),
         digest=sha256(folder / MANIFEST),
+        origin=_read_json(folder / ORIGIN),
     )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 def verify_checkpoint(folder: Path) -> list[str]:
@@ -128,6 +137,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "digest": checkpoint.digest,
         "config": json.loads(checkpoint.config.to_json()),
         "generation": checkpoint.generation,
+        "origin": checkpoint.origin,
         "files": {path.name: path.stat().st_size for path in files},
     }
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.model"
 MANIFEST = "manifest.json"
-REQUIRED = (CONFIG, WEIGHTS, TOKENIZER, MANIFEST)
+TOKENIZER_JSON, TOKENIZER_WORDS = "tokenizer.json", "tokenizer_config.json"
+
+
+def required_files(folder: Path) -> tuple[str, ...]:
+    """What a folder must hold: its tokenizer is of one of two kinds."""
+    other = (TOKENIZER_JSON, TOKENIZER_WORDS)
+    tokenizer = other if (folder / TOKENIZER_JSON).is_file() else (TOKENIZER,)
+    return (CONFIG, WEIGHTS, *tokenizer, MANIFEST)
 
 
 def write_manifest(folder: Path) -> None:
@@ -22,7 +29,7 @@ def manifest_problems(folder: Path) -> list[str]:
     """Files that are missing or differ from the manifest; empty when all are as written."""
     if not folder.is_dir():
         return ["the folder does not exist"]
-    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+    missing = [name for name in required_files(folder) if not (folder / name).is_file()]
     if missing:
         return [f"{name} is missing" for name in missing]
     try:
@@ -33,7 +40,8 @@ def manifest_problems(folder: Path) -> list[str]:
 
 
 def _differences(folder: Path, listed: dict[str, str]) -> list[str]:
-    problems = [f"{name} is not in {MANIFEST}" for name in REQUIRED[:-1] if name not in listed]
+    needed = required_files(folder)[:-1]
+    problems = [f"{name} is not in {MANIFEST}" for name in needed if name not in listed]
     for name, digest in sorted(listed.items()):
         path = folder / name
         if Path(name).name != name or not path.is_file():

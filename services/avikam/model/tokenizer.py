@@ -7,12 +7,16 @@ text: ids -> bytes of each piece -> UTF-8 with U+FFFD for what is not UTF-8.
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
+
+from avikam.model.vocabulary.protocol import TokenizerFacts
+from avikam.model.vocabulary.spans import spans
 
 BOS, EOS = "<s>", "</s>"
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
@@ -56,6 +60,8 @@ class TokenizerError(ValueError):
 class Tokenizer:
     """One SentencePiece model plus Avikam's control tokens."""
 
+    languages = tuple(LANGUAGE_TOKENS)
+
     def __init__(self, path: Path) -> None:
         try:
             self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
@@ -67,6 +73,11 @@ class Tokenizer:
         self.vocab_size: int = self._pieces.vocab_size()
         self.bos_id: int = self._pieces.bos_id()
         self.eos_id: int = self._pieces.eos_id()
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The tokens that end an answer: one."""
+        return frozenset((self.eos_id,))
 
     def token_id(self, piece: str) -> int:
         """Id of a piece such as ``<|user|>``."""
@@ -111,18 +122,55 @@ class Tokenizer:
             ids += [self.token_id(ROLE_TOKENS[role]), *self.encode(content), self.eos_id]
         return [*ids, self.token_id(ASSISTANT)] if answer else ids
 
+    def exact_ids(self, text: str) -> list[int]:
+        """Ids whose bytes are exactly ``text``: without the space that begins a text."""
+        line_break = self.encode("\n")
+        return self.encode("\n" + text)[len(line_break) :]
+
+    def spans(self, text: str, *, framed: bool) -> list[tuple[int, int, int]]:
+        """(id, start, stop) of each token, in characters of ``text`` before it is normalised."""
+        ids = self.encode_prompt(text) if framed else self.encode(text)
+        surfaces = [None if self._pieces.is_control(i) else self.token_bytes[i] for i in ids]
+        found = zip(ids, spans(text, surfaces), strict=True)
+        return [(token, start, stop) for token, (start, stop) in found]
+
+    def stream(self, after: int | None, *, verbatim: bool = False) -> _Stream:
+        """Text of the tokens that follow ``after``, as they come."""
+        fresh = (after is None or self.starts_turn(after)) and not verbatim
+        return _Stream(self, fresh)
+
+    def facts(self) -> TokenizerFacts:
+        """What ``/tokenizer_info`` tells."""
+        return TokenizerFacts("SentencePieceTokenizer", BOS, EOS, (self.eos_id,), True, "")
+
     def starts_turn(self, token: int) -> bool:
         """Whether text after ``token`` starts afresh, so that its leading space is dropped."""
         return token in self.control_ids
 
     def decode(self, tokens: Sequence[int], *, after: int | None = None) -> str:
         """Text of ids. ``after`` is the token before them; none means the start of a text."""
-        fresh = after is None or self.starts_turn(after)
-        data = bytearray()
-        for token in tokens:
-            if not 0 <= token < self.vocab_size:
-                raise TokenizerError(f"token id {token} is outside 0..{self.vocab_size - 1}")
-            piece = self.token_bytes[token]
-            data += piece[1:] if fresh and piece.startswith(b" ") else piece
-            fresh = token in self.control_ids
-        return data.decode("utf-8", errors="replace")
+        wrong = next((token for token in tokens if not 0 <= token < self.vocab_size), None)
+        if wrong is not None:
+            raise TokenizerError(f"token id {wrong} is outside 0..{self.vocab_size - 1}")
+        stream = self.stream(after)
+        return "".join([*map(stream.feed, tokens), stream.finish()])
+
+
+class _Stream:
+    """Text as tokens come; ``fresh`` drops the space that begins a turn."""
+
+    def __init__(self, tokenizer: Tokenizer, fresh: bool) -> None:
+        self._bytes = tokenizer.token_bytes
+        self._starts_turn = tokenizer.starts_turn
+        self._fresh = fresh
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, token: int) -> str:
+        piece = self._bytes[token]
+        if self._fresh and piece.startswith(b" "):
+            piece = piece[1:]
+        self._fresh = self._starts_turn(token)
+        return self._decoder.decode(piece)
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)

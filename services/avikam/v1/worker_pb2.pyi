@@ -190,22 +190,46 @@ class WorkerStatus(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[_Union[_generation_pb2.ModelInfo, _Mapping]] = ..., slots_total: _Optional[int] = ..., slots_used: _Optional[int] = ..., waiting: _Optional[int] = ..., load_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[_generation_pb2.Adapter, _Mapping]]] = ..., engine_step: _Optional[int] = ..., stalled_seconds: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., queue_limit: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class TokenizeRequest(_message.Message):
-    __slots__ = ("prompt", "add_special_tokens")
+    __slots__ = ("prompt", "add_special_tokens", "describe")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     ADD_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIBE_FIELD_NUMBER: _ClassVar[int]
     prompt: _generation_pb2.Prompt
     add_special_tokens: bool
-    def __init__(self, prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., add_special_tokens: _Optional[bool] = ...) -> None: ...
+    describe: bool
+    def __init__(self, prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., add_special_tokens: _Optional[bool] = ..., describe: _Optional[bool] = ...) -> None: ...
 
 class TokenizeResponse(_message.Message):
-    __slots__ = ("token_ids", "pieces", "max_model_len")
+    __slots__ = ("token_ids", "pieces", "max_model_len", "starts", "stops", "tokenizer")
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
     MAX_MODEL_LEN_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    STOPS_FIELD_NUMBER: _ClassVar[int]
+    TOKENIZER_FIELD_NUMBER: _ClassVar[int]
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     pieces: _containers.RepeatedScalarFieldContainer[str]
     max_model_len: int
-    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., pieces: _Optional[_Iterable[str]] = ..., max_model_len: _Optional[int] = ...) -> None: ...
+    starts: _containers.RepeatedScalarFieldContainer[int]
+    stops: _containers.RepeatedScalarFieldContainer[int]
+    tokenizer: TokenizerInfo
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., pieces: _Optional[_Iterable[str]] = ..., max_model_len: _Optional[int] = ..., starts: _Optional[_Iterable[int]] = ..., stops: _Optional[_Iterable[int]] = ..., tokenizer: _Optional[_Union[TokenizerInfo, _Mapping]] = ...) -> None: ...
+
+class TokenizerInfo(_message.Message):
+    __slots__ = ("kind", "bos_token", "eos_token", "end_ids", "adds_bos", "chat_template")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    BOS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EOS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    END_IDS_FIELD_NUMBER: _ClassVar[int]
+    ADDS_BOS_FIELD_NUMBER: _ClassVar[int]
+    CHAT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    bos_token: str
+    eos_token: str
+    end_ids: _containers.RepeatedScalarFieldContainer[int]
+    adds_bos: bool
+    chat_template: str
+    def __init__(self, kind: _Optional[str] = ..., bos_token: _Optional[str] = ..., eos_token: _Optional[str] = ..., end_ids: _Optional[_Iterable[int]] = ..., adds_bos: _Optional[bool] = ..., chat_template: _Optional[str] = ...) -> None: ...
 
 class DetokenizeRequest(_message.Message):
     __slots__ = ("token_ids",)

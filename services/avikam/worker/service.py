@@ -115,15 +115,38 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
 
 def _tokenize(request: worker_pb2.TokenizeRequest, engine: Engine) -> worker_pb2.TokenizeResponse:
-    ids = _ids(request.prompt, request.add_special_tokens, engine)
+    found = _spans(request, engine)
+    ids = [token for token, _, _ in found] if found is not None else _ids(request, engine)
     return worker_pb2.TokenizeResponse(
         token_ids=ids,
         pieces=[engine.piece(token) for token in ids],
         max_model_len=engine.model.max_model_len,
+        starts=[start for _, start, _ in found or ()],
+        stops=[stop for _, _, stop in found or ()],
+        tokenizer=_described(engine) if request.describe else None,
     )
 
 
-def _ids(prompt: generation_pb2.Prompt, framed: bool, engine: Engine) -> list[int]:
-    if prompt.HasField("text") and not framed:
-        return engine.encode_plain(prompt.text)
-    return encode(prompt, "", engine)
+def _spans(
+    request: worker_pb2.TokenizeRequest, engine: Engine
+) -> list[tuple[int, int, int]] | None:
+    """Where a text's tokens stand in it; none for other prompts."""
+    if not request.prompt.HasField("text"):
+        return None
+    return engine.spans(request.prompt.text, framed=request.add_special_tokens)
+
+
+def _ids(request: worker_pb2.TokenizeRequest, engine: Engine) -> list[int]:
+    return encode(request.prompt, "", engine)
+
+
+def _described(engine: Engine) -> worker_pb2.TokenizerInfo:
+    facts = engine.facts()
+    return worker_pb2.TokenizerInfo(
+        kind=facts.kind,
+        bos_token=facts.begin,
+        eos_token=facts.end,
+        end_ids=facts.ends,
+        adds_bos=facts.adds_begin,
+        chat_template=facts.chat_template,
+    )

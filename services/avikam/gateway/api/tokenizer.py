@@ -17,7 +17,6 @@ from avikam.gateway.api.history.chat_messages import turns
 from avikam.gateway.api.history.schemas import ChatMessages
 from avikam.gateway.api.intake import Intake
 from avikam.gateway.api.json_body import parse_object, validate
-from avikam.gateway.api.offsets import spans
 from avikam.gateway.budget.price import tokenized
 from avikam.gateway.doors.http.body import PROTOBUF, BodyKind
 from avikam.gateway.tokenizing import Tokenizing
@@ -119,17 +118,18 @@ class TokenizerRoutes:
 
     async def tokenizer_info(self, request: Request) -> Response:
         """The special tokens, as in a ``tokenizer_config.json``."""
-        marks = await self._tokenizing.marks()
+        described = await self._tokenizing.describe()
         models = self._pool.models
         length = models[min(models)].max_model_len if models else 0
         return JSONResponse(
             {
-                "tokenizer_class": "SentencePieceTokenizer",
-                "bos_token": marks.begin,
-                "eos_token": marks.end,
-                "add_bos_token": True,
+                "tokenizer_class": described.kind,
+                "bos_token": described.bos_token or None,
+                "eos_token": described.eos_token or None,
+                "eos_token_ids": list(described.end_ids),
+                "add_bos_token": described.adds_bos,
                 "model_max_length": length,
-                "chat_template": None,
+                "chat_template": described.chat_template or None,
             }
         )
 
@@ -188,6 +188,6 @@ def _tgi_tokens(body: TokenizeBody, reply: worker_pb2.TokenizeResponse) -> list[
     return [
         {"id": identifier, "text": text[start:stop], "start": start, "stop": stop}
         for identifier, (start, stop) in zip(
-            reply.token_ids, spans(text, reply.pieces), strict=True
+            reply.token_ids, zip(reply.starts, reply.stops, strict=True), strict=True
         )
     ]
