@@ -178,7 +178,7 @@ FLOODS = {
         cancel=range(3_000_000)
     ).SerializeToString(),
     "turns of one prompt": lambda: starts(
-        1, sequence={"prompt": {"chat": {"messages": [{}] * MANY}}}
+        1, sequence={"prompt": {"chat": {"messages": [{}] * 3 * MANY}}}
     ),
     "tokens so far": lambda: starts(1, sequence={"generated": [5] * 3_000_000}),
 }

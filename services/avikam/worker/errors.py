@@ -39,8 +39,8 @@ _Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 # A status travels in HTTP/2 headers, which have a bound.
 _DETAILS_CHARS = 2000
-# What one message may hold: a conversation of the most messages has some thousands of fields.
-_MOST_FIELDS, _MOST_IDS = 2**16, 2**21
+# Token ids that one message may hold, of all its sequences.
+_MOST_IDS = 2**21
 INTERNAL_TEXT = "The worker failed on this request; its log has the request id."
 
 
@@ -131,7 +131,7 @@ def _counted(deserialize: Any, inside: Inside) -> Any:
     """The same, once it is known that the message becomes nothing huge."""
 
     def counted(data: bytes) -> Any:
-        check_fields(data, inside, _MOST_FIELDS, most_ids=_MOST_IDS)
+        check_fields(data, inside, most_ids=_MOST_IDS)
         return deserialize(data)
 
     return counted
