@@ -152,7 +152,8 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class EngineModel:
-    """What the engine runs, for ``/info`` and ``/v1/models``."""
+    """What the engine runs, for ``/info`` and ``/v1/models``. ``numerics`` is the same for two
+    engines only if one may go on with what the other began; empty where nobody knows."""
 
     id: str
     max_model_len: int
@@ -164,6 +165,7 @@ class EngineModel:
     device: str
     created: int
     default_sampling: SamplingParams
+    numerics: str = ""
 
 
 class Engine(Protocol):
