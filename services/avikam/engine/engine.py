@@ -107,6 +107,9 @@ class TorchEngine:
         """Compile the grammar of ``sampling``. Raises ApiError (400)."""
         self._grammars.grammar(sampling)
 
+    def prepared(self, sampling: SamplingParams) -> bool:
+        return self._grammars.knows(sampling)
+
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         """Queue a sequence. Raises ApiError: 400, 429, 503."""
         sequence = self._build(spec, sink)

@@ -114,6 +114,9 @@ class FakeEngine(FakeVocabulary):
                 alive=self._thread.is_alive(),
             )
 
+    def prepared(self, sampling: SamplingParams) -> bool:
+        return True
+
     def prepare(self, sampling: SamplingParams) -> None:
         """Nothing takes long here."""
 

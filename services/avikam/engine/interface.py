@@ -181,6 +181,9 @@ class Engine(Protocol):
         Raises the 400 that :meth:`submit` would raise.
         """
 
+    def prepared(self, sampling: SamplingParams) -> bool:
+        """Whether :meth:`prepare` would have nothing to do."""
+
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         """Queue a sequence.
 
