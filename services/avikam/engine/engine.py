@@ -108,6 +108,7 @@ class TorchEngine:
         self._grammars.grammar(sampling)
 
     def prepared(self, sampling: SamplingParams) -> bool:
+        """Whether its grammar is known already; see the protocol."""
         return self._grammars.knows(sampling)
 
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
