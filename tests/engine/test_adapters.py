@@ -125,7 +125,7 @@ def test_the_models_own_name_is_not_given_away(build: BuildEngine, root: Path) -
     engine = build(adapters=root)
     with pytest.raises(ApiError, match="is the model itself") as refusal:
         engine.load_adapter(engine.model.id, "a0")
-    assert refusal.value.param == "lora_name"
+    assert refusal.value.param == "name"
 
 
 def test_adapters_in_use_are_never_dropped(build: BuildEngine, root: Path) -> None:
@@ -150,7 +150,7 @@ def test_adapters_in_use_are_never_dropped(build: BuildEngine, root: Path) -> No
 def test_only_folders_inside_the_root_are_read(build: BuildEngine, root: Path, path: str) -> None:
     with pytest.raises(ApiError) as refusal:
         build(adapters=root).load_adapter("x", path)
-    assert (refusal.value.status, refusal.value.param) == (400, "lora_path")
+    assert (refusal.value.status, refusal.value.param) == (400, "path")
     assert str(root) not in refusal.value.message
 
 
@@ -158,7 +158,7 @@ def test_only_folders_inside_the_root_are_read(build: BuildEngine, root: Path, p
 def test_unsafe_names_are_refused(build: BuildEngine, root: Path, name: str) -> None:
     with pytest.raises(ApiError) as refusal:
         build(adapters=root).load_adapter(name, "a0")
-    assert (refusal.value.status, refusal.value.param) == (400, "lora_name")
+    assert (refusal.value.status, refusal.value.param) == (400, "name")
 
 
 def test_adapters_are_there_from_the_start(build: BuildEngine, root: Path) -> None:
@@ -173,7 +173,7 @@ def test_adapters_are_there_from_the_start(build: BuildEngine, root: Path) -> No
 @pytest.mark.parametrize(
     ("wanted", "complaint"),
     [
-        ("missing", "'missing': lora_path names no folder"),
+        ("missing", "'missing': path names no folder"),
         ("a b=a0", "'a b=a0': adapter name 'a b' must be"),
         ("broken", "'broken': adapter 'broken': adapter_config.json cannot be read"),
     ],

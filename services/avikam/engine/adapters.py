@@ -69,16 +69,16 @@ class AdapterStore:
         """Read ``path`` (relative to the adapter root) and make it known as ``name``."""
         if not _NAME.fullmatch(name):
             raise invalid(
-                f"adapter name {name[:128]!r} must be letters, digits, '.', '_' or '-'", "lora_name"
+                f"adapter name {name[:128]!r} must be letters, digits, '.', '_' or '-'", "name"
             )
         if name == self._config.name:
-            raise invalid(f"{name!r} is the model itself; choose another name", "lora_name")
+            raise invalid(f"{name!r} is the model itself; choose another name", "name")
         folder = self._folder(path)
         _check_files(folder)
         try:
             adapter = read_adapter(folder, self._config, self._budget)
         except AdapterError as error:
-            raise invalid(f"adapter {name!r}: {error}", "lora_path", "invalid_adapter") from error
+            raise invalid(f"adapter {name!r}: {error}", "path", "invalid_adapter") from error
         lease = AdapterLease(name, self._apply(adapter, folder))
         with self._lock:
             self._make_room(lease.applied.bytes, self._loaded.get(name))
@@ -90,7 +90,7 @@ class AdapterStore:
         """Forget a name; sequences that use it finish with it."""
         with self._lock:
             if name not in self._loaded:
-                raise _unknown(name, "lora_name")
+                raise _unknown(name, "name")
             self._forget(name)
 
     def acquire(self, name: str) -> AdapterLease:
@@ -123,7 +123,7 @@ class AdapterStore:
             # Too long for a path, or with a null byte.
             inside = False
         if not inside:
-            raise invalid("lora_path names no folder inside the adapter root", "lora_path")
+            raise invalid("path names no folder inside the adapter root", "path")
         return folder
 
     def _make_room(self, needed: int, replaced: AdapterLease | None) -> None:
@@ -157,7 +157,7 @@ def _check_files(folder: Path) -> None:
         except OSError:
             continue  # missing ones are named by who reads them
         if not stat.S_ISREG(kind):
-            raise invalid(f"{name} is no regular file", "lora_path", "invalid_adapter")
+            raise invalid(f"{name} is no regular file", "path", "invalid_adapter")
 
 
 def _info(lease: AdapterLease) -> AdapterInfo:

@@ -16,6 +16,7 @@ from avikam.engine.device.runner import DeviceRunner
 from avikam.engine.engine import TorchEngine
 from avikam.engine.interface import EngineModel
 from avikam.engine.kv.prefix_cache import KvOptions, PrefixCache
+from avikam.engine.numerics import numerics
 from avikam.engine.parallel.rank import RankSetup
 from avikam.engine.parallel.team import RankTeam
 from avikam.engine.runner import ModelRunner
@@ -81,7 +82,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         cache.slots, cache.bytes_per_slot() / 2**20,
     )  # fmt: skip
     return TorchEngine(
-        _describe(checkpoint, kind, cache),
+        _describe(checkpoint, kind, cache, options.ranks),
         tokenizer,
         runner,
         adapters,
@@ -207,7 +208,9 @@ def _prefix_cache(
     return PrefixCache(cache, (checkpoint.digest, kind), options.kv)
 
 
-def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotStore) -> EngineModel:
+def _describe(
+    checkpoint: Checkpoint, kind: WeightType, cache: SlotStore, ranks: int
+) -> EngineModel:
     config = checkpoint.config
     return EngineModel(
         id=config.name,
@@ -220,4 +223,5 @@ def _describe(checkpoint: Checkpoint, kind: WeightType, cache: SlotStore) -> Eng
         device=cache.device,
         created=int((checkpoint.folder / WEIGHTS).stat().st_mtime),
         default_sampling=default_sampling(checkpoint.generation),
+        numerics=numerics(checkpoint.digest, kind, cache.name, cache.device, ranks),
     )

@@ -108,6 +108,10 @@ class TorchEngine:
         """Compile the grammar of ``sampling``. Raises ApiError (400)."""
         self._grammars.grammar(sampling)
 
+    def prepared(self, sampling: SamplingParams) -> bool:
+        """Whether its grammar is known already; see the protocol."""
+        return self._grammars.knows(sampling)
+
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         """Queue a sequence. Raises ApiError: 400, 429, 503."""
         sequence = self._build(spec, sink)

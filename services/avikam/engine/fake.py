@@ -92,11 +92,11 @@ class FakeEngine(FakeVocabulary):
 
     def load_adapter(self, name: str, path: str) -> AdapterInfo:
         """Raises ApiError (501): there are no weights to adapt."""
-        raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
+        raise ApiError(501, "The fake engine has no adapters.", "unsupported", "name")
 
     def unload_adapter(self, name: str) -> None:
         """Raises ApiError (501)."""
-        raise ApiError(501, "The fake engine has no adapters.", "unsupported", "lora_name")
+        raise ApiError(501, "The fake engine has no adapters.", "unsupported", "name")
 
     def stats(self) -> EngineStats:
         """How busy it is now, and what it has done so far."""
@@ -113,6 +113,10 @@ class FakeEngine(FakeVocabulary):
                 queue_limit=self._queue_requests,
                 alive=self._thread.is_alive(),
             )
+
+    def prepared(self, sampling: SamplingParams) -> bool:
+        """Always; see the protocol."""
+        return True
 
     def prepare(self, sampling: SamplingParams) -> None:
         """Nothing takes long here."""

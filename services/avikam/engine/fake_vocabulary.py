@@ -67,4 +67,5 @@ def describe(model_id: str, max_model_len: int) -> EngineModel:
         device="cpu",
         created=0,
         default_sampling=SamplingParams(temperature=1.0),
+        numerics=fake_text.DIGEST,
     )

@@ -113,6 +113,12 @@ class GrammarCompiler:
                 return self._walk(kind, text, self._matcher(kind, text))
         return None
 
+    def knows(self, params: SamplingParams) -> bool:
+        """Whether what ``params`` ask for has been compiled, or is nothing."""
+        asked = ("json_schema", params.json_schema), ("regex", params.regex)
+        with self._lock:
+            return all(text is None or (kind, text) in self._compiled for kind, text in asked)
+
     def _walk(self, kind: str, text: str, matcher: llguidance.LLMatcher) -> Grammar:
         """A walk on a copy. Copies share what the library has worked out: where that has grown
         beyond its bounds, the next sequence needs a new one."""
@@ -176,11 +182,13 @@ def _source(kind: str, text: str) -> str:
             text, defaults={"whitespace_flexible": False}
         )
     except ValueError as error:
-        raise invalid(f"json_schema is not a JSON schema: {error}", "response_format") from error
+        raise _refusal(kind, f"it is not a JSON schema: {error}") from error
 
 
 def _refusal(kind: str, problem: str) -> ApiError:
-    return invalid(f"{kind} cannot be used: {problem}", "response_format")
+    """400, at the field as the engine's own request has it: each door of the gateway knows how its
+    clients call it."""
+    return invalid(f"{kind} cannot be used: {problem}", kind, "invalid_grammar")
 
 
 def _first_line(error: str) -> str:

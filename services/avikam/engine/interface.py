@@ -153,7 +153,8 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class EngineModel:
-    """What the engine runs, for ``/info`` and ``/v1/models``."""
+    """What the engine runs, for ``/info`` and ``/v1/models``. ``numerics`` is the same for two
+    engines only if one may go on with what the other began; empty where nobody knows."""
 
     id: str
     max_model_len: int
@@ -165,6 +166,7 @@ class EngineModel:
     device: str
     created: int
     default_sampling: SamplingParams
+    numerics: str = ""
 
 
 class Engine(Protocol):
@@ -179,6 +181,9 @@ class Engine(Protocol):
 
         Raises the 400 that :meth:`submit` would raise.
         """
+
+    def prepared(self, sampling: SamplingParams) -> bool:
+        """Whether :meth:`prepare` would have nothing to do."""
 
     def submit(self, spec: SequenceSpec, sink: Sink) -> None:
         """Queue a sequence.

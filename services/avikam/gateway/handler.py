@@ -27,6 +27,7 @@ from avikam.gateway.sequence.failure import Failure
 from avikam.gateway.sequence.journal import Journal
 from avikam.gateway.sequence.run import Batch, News, Run, Surroundings
 from avikam.gateway.workers.catalog import Catalog
+from avikam.protocol.errors import ApiError, renamed
 
 __all__ = ["Handler", "News"]
 
@@ -79,9 +80,12 @@ class Handler:
                     if journal.finish is not None:
                         self._close(generation, journal)
             outcome = None if begun else True
+        except ApiError as error:
+            # Of the request, or of a queue that is full: of the pool it says nothing.
+            raise renamed(error, generation.request.names) from None
         except Failure as failure:
             outcome = False if failure.meaning.pool else None
-            raise failure.error from None
+            raise renamed(failure.error, generation.request.names) from None
         finally:
             self._settle(ticket, outcome)
 

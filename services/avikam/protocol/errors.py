@@ -45,6 +45,18 @@ class ApiError(Exception):
         }
 
 
+def renamed(error: ApiError, names: Mapping[str, str]) -> ApiError:
+    """The error with its field as the client calls it, by ``names`` from ours to theirs. A message
+    that begins with the field begins with theirs."""
+    ours = error.param or ""
+    theirs = names.get(ours)
+    if theirs is not None:
+        if error.message.startswith(f"{ours} "):
+            error.message = theirs + error.message[len(ours) :]
+        error.param = theirs
+    return error
+
+
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",

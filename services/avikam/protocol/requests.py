@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -25,7 +25,8 @@ class GenerationRequest:
 
     ``sampling`` holds what the client gave; absent fields are the model's to choose. Where it has
     no ``max_tokens``, ``default_max_tokens`` is the route's own default, cut to what the context
-    has left; None is the model's. An empty ``model`` means the server's own.
+    has left; None is the model's. An empty ``model`` means the server's own. ``names`` says how the
+    client calls the fields that an engine's errors name, where that is otherwise.
     """
 
     prompts: Sequence[pb.Prompt]
@@ -34,6 +35,7 @@ class GenerationRequest:
     n: int = 1
     language: str = ""
     default_max_tokens: int | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def from_message(message: inference_pb2.GenerateRequest) -> GenerationRequest:

@@ -63,5 +63,7 @@ def from_trailers(message: str, metadata: Iterable[tuple[str, str | bytes]]) -> 
         )
     except (KeyError, ValueError):
         return None
+    if not 400 <= status < 600:
+        return None
     code = fields.get("avikam-code", "upstream_error")
     return ApiError(status, message, code, fields.get("avikam-param"), retry_after)

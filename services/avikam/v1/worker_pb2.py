@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from avikam.v1 import generation_pb2 as avikam_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61vikam/v1/worker.proto\x12\tavikam.v1\x1a\x1a\x61vikam/v1/generation.proto\"v\n\x0f\x45xchangeRequest\x12\'\n\x05start\x18\x01 \x03(\x0b\x32\x18.avikam.v1.StartSequence\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x03(\x04\x12\x0c\n\x04hold\x18\x03 \x03(\x04\x12\x0e\n\x06resume\x18\x04 \x03(\x04\x12\x0c\n\x04read\x18\x05 \x01(\r\"_\n\rStartSequence\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12,\n\x08sequence\x18\x02 \x01(\x0b\x32\x1a.avikam.v1.SequenceRequest\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"F\n\x10\x45xchangeResponse\x12!\n\x04news\x18\x01 \x03(\x0b\x32\x13.avikam.v1.LineNews\x12\x0f\n\x07\x63losing\x18\x02 \x01(\x08\"b\n\x08LineNews\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12\'\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x18.avikam.v1.SequenceFrame\x12\x1f\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x12.avikam.v1.LineEnd\"d\n\x07LineEnd\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05param\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x05 \x01(\x01\"\xbf\x02\n\x0fSequenceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12!\n\x06prompt\x18\x03 \x01(\x0b\x32\x11.avikam.v1.Prompt\x12+\n\x08sampling\x18\x04 \x01(\x0b\x32\x19.avikam.v1.SamplingParams\x12\x0f\n\x07\x61\x64\x61pter\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x10\n\x08language\x18\x08 \x01(\t\x12\x11\n\tgenerated\x18\t \x03(\r\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x12\n\ntracestate\x18\x0b \x01(\t\x12\x1f\n\x12\x64\x65\x66\x61ult_max_tokens\x18\x0c \x01(\rH\x00\x88\x01\x01\x42\x15\n\x13_default_max_tokens\"\xe1\x01\n\rSequenceFrame\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\r\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x0c\n\x04text\x18\x04 \x01(\t\x12*\n\x08logprobs\x18\x05 \x03(\x0b\x32\x18.avikam.v1.TokenLogprobs\x12\x13\n\x0b\x65ngine_step\x18\x06 \x01(\x04\x12%\n\x08\x61\x63\x63\x65pted\x18\x07 \x01(\x0b\x32\x13.avikam.v1.Accepted\x12!\n\x06\x66inish\x18\x08 \x01(\x0b\x32\x11.avikam.v1.Finish\"C\n\x08\x41\x63\x63\x65pted\x12\x12\n\nprompt_ids\x18\x01 \x03(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x03 \x01(\r\"\xcd\x01\n\x06\x46inish\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.avikam.v1.FinishReason\x12\x12\n\nstop_match\x18\x02 \x01(\t\x12\x1f\n\x05usage\x18\x03 \x01(\x0b\x32\x10.avikam.v1.Usage\x12#\n\x07timings\x18\x04 \x01(\x0b\x32\x12.avikam.v1.Timings\x12\x31\n\x0fprompt_logprobs\x18\x05 \x03(\x0b\x32\x18.avikam.v1.TokenLogprobs\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"\x14\n\x12WatchStatusRequest\"\xf8\x02\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x05model\x18\x03 \x01(\x0b\x32\x14.avikam.v1.ModelInfo\x12\x13\n\x0bslots_total\x18\x04 \x01(\r\x12\x12\n\nslots_used\x18\x05 \x01(\r\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x13\n\x0bload_tokens\x18\x07 \x01(\x04\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12$\n\x08\x61\x64\x61pters\x18\t \x03(\x0b\x32\x12.avikam.v1.Adapter\x12\x13\n\x0b\x65ngine_step\x18\n \x01(\x04\x12\x17\n\x0fstalled_seconds\x18\x0b \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x0c \x01(\x01\x12\x13\n\x0bqueue_limit\x18\r \x01(\r\x12%\n\x05state\x18\x0e \x01(\x0e\x32\x16.avikam.v1.WorkerState\x12\x13\n\x0bincarnation\x18\x0f \x01(\t\"b\n\x0fTokenizeRequest\x12!\n\x06prompt\x18\x01 \x01(\x0b\x32\x11.avikam.v1.Prompt\x12\x1a\n\x12\x61\x64\x64_special_tokens\x18\x02 \x01(\x08\x12\x10\n\x08\x64\x65scribe\x18\x03 \x01(\x08\"\x98\x01\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06pieces\x18\x02 \x03(\t\x12\x15\n\rmax_model_len\x18\x03 \x01(\r\x12\x0e\n\x06starts\x18\x04 \x03(\r\x12\r\n\x05stops\x18\x05 \x03(\r\x12+\n\ttokenizer\x18\x06 \x01(\x0b\x32\x18.avikam.v1.TokenizerInfo\"}\n\rTokenizerInfo\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tbos_token\x18\x02 \x01(\t\x12\x11\n\teos_token\x18\x03 \x01(\t\x12\x0f\n\x07\x65nd_ids\x18\x04 \x03(\r\x12\x10\n\x08\x61\x64\x64s_bos\x18\x05 \x01(\x08\x12\x15\n\rchat_template\x18\x06 \x01(\t\"&\n\x11\x44\x65tokenizeRequest\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"0\n\x12LoadAdapterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\":\n\x13LoadAdapterResponse\x12#\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x12.avikam.v1.Adapter\"$\n\x14UnloadAdapterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15UnloadAdapterResponse*\x91\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STATE_LOADING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x12\x17\n\x13WORKER_STATE_FAILED\x10\x04\x32\x97\x04\n\rWorkerService\x12\x42\n\x08Generate\x12\x1a.avikam.v1.SequenceRequest\x1a\x18.avikam.v1.SequenceFrame0\x01\x12G\n\x08\x45xchange\x12\x1a.avikam.v1.ExchangeRequest\x1a\x1b.avikam.v1.ExchangeResponse(\x01\x30\x01\x12G\n\x0bWatchStatus\x12\x1d.avikam.v1.WatchStatusRequest\x1a\x17.avikam.v1.WorkerStatus0\x01\x12\x43\n\x08Tokenize\x12\x1a.avikam.v1.TokenizeRequest\x1a\x1b.avikam.v1.TokenizeResponse\x12I\n\nDetokenize\x12\x1c.avikam.v1.DetokenizeRequest\x1a\x1d.avikam.v1.DetokenizeResponse\x12L\n\x0bLoadAdapter\x12\x1d.avikam.v1.LoadAdapterRequest\x1a\x1e.avikam.v1.LoadAdapterResponse\x12R\n\rUnloadAdapter\x12\x1f.avikam.v1.UnloadAdapterRequest\x1a .avikam.v1.UnloadAdapterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61vikam/v1/worker.proto\x12\tavikam.v1\x1a\x1a\x61vikam/v1/generation.proto\"v\n\x0f\x45xchangeRequest\x12\'\n\x05start\x18\x01 \x03(\x0b\x32\x18.avikam.v1.StartSequence\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x03(\x04\x12\x0c\n\x04hold\x18\x03 \x03(\x04\x12\x0e\n\x06resume\x18\x04 \x03(\x04\x12\x0c\n\x04read\x18\x05 \x01(\r\"_\n\rStartSequence\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12,\n\x08sequence\x18\x02 \x01(\x0b\x32\x1a.avikam.v1.SequenceRequest\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"F\n\x10\x45xchangeResponse\x12!\n\x04news\x18\x01 \x03(\x0b\x32\x13.avikam.v1.LineNews\x12\x0f\n\x07\x63losing\x18\x02 \x01(\x08\"b\n\x08LineNews\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12\'\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x18.avikam.v1.SequenceFrame\x12\x1f\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x12.avikam.v1.LineEnd\"d\n\x07LineEnd\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05param\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x05 \x01(\x01\"\xbf\x02\n\x0fSequenceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12!\n\x06prompt\x18\x03 \x01(\x0b\x32\x11.avikam.v1.Prompt\x12+\n\x08sampling\x18\x04 \x01(\x0b\x32\x19.avikam.v1.SamplingParams\x12\x0f\n\x07\x61\x64\x61pter\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x10\n\x08language\x18\x08 \x01(\t\x12\x11\n\tgenerated\x18\t \x03(\r\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x12\n\ntracestate\x18\x0b \x01(\t\x12\x1f\n\x12\x64\x65\x66\x61ult_max_tokens\x18\x0c \x01(\rH\x00\x88\x01\x01\x42\x15\n\x13_default_max_tokens\"\xf4\x01\n\rSequenceFrame\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\r\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x0c\n\x04text\x18\x04 \x01(\t\x12*\n\x08logprobs\x18\x05 \x03(\x0b\x32\x18.avikam.v1.TokenLogprobs\x12\x13\n\x0b\x65ngine_step\x18\x06 \x01(\x04\x12%\n\x08\x61\x63\x63\x65pted\x18\x07 \x01(\x0b\x32\x13.avikam.v1.Accepted\x12!\n\x06\x66inish\x18\x08 \x01(\x0b\x32\x11.avikam.v1.Finish\x12\x11\n\tpreparing\x18\t \x01(\x08\"C\n\x08\x41\x63\x63\x65pted\x12\x12\n\nprompt_ids\x18\x01 \x03(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x03 \x01(\r\"\xcd\x01\n\x06\x46inish\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.avikam.v1.FinishReason\x12\x12\n\nstop_match\x18\x02 \x01(\t\x12\x1f\n\x05usage\x18\x03 \x01(\x0b\x32\x10.avikam.v1.Usage\x12#\n\x07timings\x18\x04 \x01(\x0b\x32\x12.avikam.v1.Timings\x12\x31\n\x0fprompt_logprobs\x18\x05 \x03(\x0b\x32\x18.avikam.v1.TokenLogprobs\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"\x14\n\x12WatchStatusRequest\"\x8a\x03\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x05model\x18\x03 \x01(\x0b\x32\x14.avikam.v1.ModelInfo\x12\x13\n\x0bslots_total\x18\x04 \x01(\r\x12\x12\n\nslots_used\x18\x05 \x01(\r\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x13\n\x0bload_tokens\x18\x07 \x01(\x04\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12$\n\x08\x61\x64\x61pters\x18\t \x03(\x0b\x32\x12.avikam.v1.Adapter\x12\x13\n\x0b\x65ngine_step\x18\n \x01(\x04\x12\x17\n\x0fstalled_seconds\x18\x0b \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x0c \x01(\x01\x12\x13\n\x0bqueue_limit\x18\r \x01(\r\x12%\n\x05state\x18\x0e \x01(\x0e\x32\x16.avikam.v1.WorkerState\x12\x13\n\x0bincarnation\x18\x0f \x01(\t\x12\x10\n\x08numerics\x18\x10 \x01(\t\"b\n\x0fTokenizeRequest\x12!\n\x06prompt\x18\x01 \x01(\x0b\x32\x11.avikam.v1.Prompt\x12\x1a\n\x12\x61\x64\x64_special_tokens\x18\x02 \x01(\x08\x12\x10\n\x08\x64\x65scribe\x18\x03 \x01(\x08\"\x98\x01\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06pieces\x18\x02 \x03(\t\x12\x15\n\rmax_model_len\x18\x03 \x01(\r\x12\x0e\n\x06starts\x18\x04 \x03(\r\x12\r\n\x05stops\x18\x05 \x03(\r\x12+\n\ttokenizer\x18\x06 \x01(\x0b\x32\x18.avikam.v1.TokenizerInfo\"}\n\rTokenizerInfo\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tbos_token\x18\x02 \x01(\t\x12\x11\n\teos_token\x18\x03 \x01(\t\x12\x0f\n\x07\x65nd_ids\x18\x04 \x03(\r\x12\x10\n\x08\x61\x64\x64s_bos\x18\x05 \x01(\x08\x12\x15\n\rchat_template\x18\x06 \x01(\t\"&\n\x11\x44\x65tokenizeRequest\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"0\n\x12LoadAdapterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\":\n\x13LoadAdapterResponse\x12#\n\x07\x61\x64\x61pter\x18\x01 \x01(\x0b\x32\x12.avikam.v1.Adapter\"$\n\x14UnloadAdapterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15UnloadAdapterResponse*\x91\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STATE_LOADING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x12\x17\n\x13WORKER_STATE_FAILED\x10\x04\x32\x97\x04\n\rWorkerService\x12\x42\n\x08Generate\x12\x1a.avikam.v1.SequenceRequest\x1a\x18.avikam.v1.SequenceFrame0\x01\x12G\n\x08\x45xchange\x12\x1a.avikam.v1.ExchangeRequest\x1a\x1b.avikam.v1.ExchangeResponse(\x01\x30\x01\x12G\n\x0bWatchStatus\x12\x1d.avikam.v1.WatchStatusRequest\x1a\x17.avikam.v1.WorkerStatus0\x01\x12\x43\n\x08Tokenize\x12\x1a.avikam.v1.TokenizeRequest\x1a\x1b.avikam.v1.TokenizeResponse\x12I\n\nDetokenize\x12\x1c.avikam.v1.DetokenizeRequest\x1a\x1d.avikam.v1.DetokenizeResponse\x12L\n\x0bLoadAdapter\x12\x1d.avikam.v1.LoadAdapterRequest\x1a\x1e.avikam.v1.LoadAdapterResponse\x12R\n\rUnloadAdapter\x12\x1f.avikam.v1.UnloadAdapterRequest\x1a .avikam.v1.UnloadAdapterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'avikam.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKERSTATE']._serialized_start=2416
-  _globals['_WORKERSTATE']._serialized_end=2561
+  _globals['_WORKERSTATE']._serialized_start=2453
+  _globals['_WORKERSTATE']._serialized_end=2598
   _globals['_EXCHANGEREQUEST']._serialized_start=65
   _globals['_EXCHANGEREQUEST']._serialized_end=183
   _globals['_STARTSEQUENCE']._serialized_start=185
@@ -47,33 +47,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEQUENCEREQUEST']._serialized_start=557
   _globals['_SEQUENCEREQUEST']._serialized_end=876
   _globals['_SEQUENCEFRAME']._serialized_start=879
-  _globals['_SEQUENCEFRAME']._serialized_end=1104
-  _globals['_ACCEPTED']._serialized_start=1106
-  _globals['_ACCEPTED']._serialized_end=1173
-  _globals['_FINISH']._serialized_start=1176
-  _globals['_FINISH']._serialized_end=1381
-  _globals['_WATCHSTATUSREQUEST']._serialized_start=1383
-  _globals['_WATCHSTATUSREQUEST']._serialized_end=1403
-  _globals['_WORKERSTATUS']._serialized_start=1406
-  _globals['_WORKERSTATUS']._serialized_end=1782
-  _globals['_TOKENIZEREQUEST']._serialized_start=1784
-  _globals['_TOKENIZEREQUEST']._serialized_end=1882
-  _globals['_TOKENIZERESPONSE']._serialized_start=1885
-  _globals['_TOKENIZERESPONSE']._serialized_end=2037
-  _globals['_TOKENIZERINFO']._serialized_start=2039
-  _globals['_TOKENIZERINFO']._serialized_end=2164
-  _globals['_DETOKENIZEREQUEST']._serialized_start=2166
-  _globals['_DETOKENIZEREQUEST']._serialized_end=2204
-  _globals['_DETOKENIZERESPONSE']._serialized_start=2206
-  _globals['_DETOKENIZERESPONSE']._serialized_end=2240
-  _globals['_LOADADAPTERREQUEST']._serialized_start=2242
-  _globals['_LOADADAPTERREQUEST']._serialized_end=2290
-  _globals['_LOADADAPTERRESPONSE']._serialized_start=2292
-  _globals['_LOADADAPTERRESPONSE']._serialized_end=2350
-  _globals['_UNLOADADAPTERREQUEST']._serialized_start=2352
-  _globals['_UNLOADADAPTERREQUEST']._serialized_end=2388
-  _globals['_UNLOADADAPTERRESPONSE']._serialized_start=2390
-  _globals['_UNLOADADAPTERRESPONSE']._serialized_end=2413
-  _globals['_WORKERSERVICE']._serialized_start=2564
-  _globals['_WORKERSERVICE']._serialized_end=3099
+  _globals['_SEQUENCEFRAME']._serialized_end=1123
+  _globals['_ACCEPTED']._serialized_start=1125
+  _globals['_ACCEPTED']._serialized_end=1192
+  _globals['_FINISH']._serialized_start=1195
+  _globals['_FINISH']._serialized_end=1400
+  _globals['_WATCHSTATUSREQUEST']._serialized_start=1402
+  _globals['_WATCHSTATUSREQUEST']._serialized_end=1422
+  _globals['_WORKERSTATUS']._serialized_start=1425
+  _globals['_WORKERSTATUS']._serialized_end=1819
+  _globals['_TOKENIZEREQUEST']._serialized_start=1821
+  _globals['_TOKENIZEREQUEST']._serialized_end=1919
+  _globals['_TOKENIZERESPONSE']._serialized_start=1922
+  _globals['_TOKENIZERESPONSE']._serialized_end=2074
+  _globals['_TOKENIZERINFO']._serialized_start=2076
+  _globals['_TOKENIZERINFO']._serialized_end=2201
+  _globals['_DETOKENIZEREQUEST']._serialized_start=2203
+  _globals['_DETOKENIZEREQUEST']._serialized_end=2241
+  _globals['_DETOKENIZERESPONSE']._serialized_start=2243
+  _globals['_DETOKENIZERESPONSE']._serialized_end=2277
+  _globals['_LOADADAPTERREQUEST']._serialized_start=2279
+  _globals['_LOADADAPTERREQUEST']._serialized_end=2327
+  _globals['_LOADADAPTERRESPONSE']._serialized_start=2329
+  _globals['_LOADADAPTERRESPONSE']._serialized_end=2387
+  _globals['_UNLOADADAPTERREQUEST']._serialized_start=2389
+  _globals['_UNLOADADAPTERREQUEST']._serialized_end=2425
+  _globals['_UNLOADADAPTERRESPONSE']._serialized_start=2427
+  _globals['_UNLOADADAPTERRESPONSE']._serialized_end=2450
+  _globals['_WORKERSERVICE']._serialized_start=2601
+  _globals['_WORKERSERVICE']._serialized_end=3136
 # @@protoc_insertion_point(module_scope)

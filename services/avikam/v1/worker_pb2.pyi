@@ -106,7 +106,7 @@ class SequenceRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., prompt: _Optional[_Union[_generation_pb2.Prompt, _Mapping]] = ..., sampling: _Optional[_Union[_generation_pb2.SamplingParams, _Mapping]] = ..., adapter: _Optional[str] = ..., tenant: _Optional[str] = ..., priority: _Optional[int] = ..., language: _Optional[str] = ..., generated: _Optional[_Iterable[int]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., default_max_tokens: _Optional[int] = ...) -> None: ...
 
 class SequenceFrame(_message.Message):
-    __slots__ = ("attempt", "first_index", "token_ids", "text", "logprobs", "engine_step", "accepted", "finish")
+    __slots__ = ("attempt", "first_index", "token_ids", "text", "logprobs", "engine_step", "accepted", "finish", "preparing")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,7 @@ class SequenceFrame(_message.Message):
     ENGINE_STEP_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    PREPARING_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     first_index: int
     token_ids: _containers.RepeatedScalarFieldContainer[int]
@@ -123,7 +124,8 @@ class SequenceFrame(_message.Message):
     engine_step: int
     accepted: Accepted
     finish: Finish
-    def __init__(self, attempt: _Optional[int] = ..., first_index: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[_generation_pb2.TokenLogprobs, _Mapping]]] = ..., engine_step: _Optional[int] = ..., accepted: _Optional[_Union[Accepted, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
+    preparing: bool
+    def __init__(self, attempt: _Optional[int] = ..., first_index: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[_generation_pb2.TokenLogprobs, _Mapping]]] = ..., engine_step: _Optional[int] = ..., accepted: _Optional[_Union[Accepted, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ..., preparing: _Optional[bool] = ...) -> None: ...
 
 class Accepted(_message.Message):
     __slots__ = ("prompt_ids", "seed", "prompt_tokens")
@@ -156,7 +158,7 @@ class WatchStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("worker_id", "version", "model", "slots_total", "slots_used", "waiting", "load_tokens", "draining", "adapters", "engine_step", "stalled_seconds", "tokens_per_second", "queue_limit", "state", "incarnation")
+    __slots__ = ("worker_id", "version", "model", "slots_total", "slots_used", "waiting", "load_tokens", "draining", "adapters", "engine_step", "stalled_seconds", "tokens_per_second", "queue_limit", "state", "incarnation", "numerics")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +174,7 @@ class WorkerStatus(_message.Message):
     QUEUE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    NUMERICS_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     version: str
     model: _generation_pb2.ModelInfo
@@ -187,7 +190,8 @@ class WorkerStatus(_message.Message):
     queue_limit: int
     state: WorkerState
     incarnation: str
-    def __init__(self, worker_id: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[_Union[_generation_pb2.ModelInfo, _Mapping]] = ..., slots_total: _Optional[int] = ..., slots_used: _Optional[int] = ..., waiting: _Optional[int] = ..., load_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[_generation_pb2.Adapter, _Mapping]]] = ..., engine_step: _Optional[int] = ..., stalled_seconds: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., queue_limit: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., incarnation: _Optional[str] = ...) -> None: ...
+    numerics: str
+    def __init__(self, worker_id: _Optional[str] = ..., version: _Optional[str] = ..., model: _Optional[_Union[_generation_pb2.ModelInfo, _Mapping]] = ..., slots_total: _Optional[int] = ..., slots_used: _Optional[int] = ..., waiting: _Optional[int] = ..., load_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., adapters: _Optional[_Iterable[_Union[_generation_pb2.Adapter, _Mapping]]] = ..., engine_step: _Optional[int] = ..., stalled_seconds: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., queue_limit: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., incarnation: _Optional[str] = ..., numerics: _Optional[str] = ...) -> None: ...
 
 class TokenizeRequest(_message.Message):
     __slots__ = ("prompt", "add_special_tokens", "describe")

@@ -48,6 +48,10 @@ class FrameWriter:
             attempt=self._attempt, first_index=index, engine_step=self._engine.stats().step
         )
 
+    def preparing(self) -> worker_pb2.SequenceFrame:
+        """A frame that says that the sequence's grammar is being compiled."""
+        return worker_pb2.SequenceFrame(attempt=self._attempt, preparing=True)
+
     def frames(self, deltas: Sequence[Delta]) -> Iterator[worker_pb2.SequenceFrame]:
         """As few frames as tell the deltas: one, unless their indices leave the row, or there are
         more logprobs than a slow reader should be sent at once."""

@@ -1,18 +1,18 @@
 """One Generate call, from the request to the last frame.
 
-request ─► checked spec ─► engine.submit ─► `accepted` ─► frames and heartbeats ─► `finish`
-               │                │                              │
-            ApiError         ApiError            client gone, deadline, hand-over: engine.cancel
+request ─► checked spec ─► grammar ─► engine.submit ─► `accepted` ─► frames, heartbeats ─► `finish`
+               │           compiled        │                              │
+            ApiError       ApiError     ApiError     client gone, deadline, hand-over: engine.cancel
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from avikam.engine.interface import Delta, Engine, FinishReason, SequenceSpec
 from avikam.protocol.errors import engine_failed
 from avikam.v1 import worker_pb2
+from avikam.worker.compiling import Compiling
 from avikam.worker.frames import FrameWriter
 from avikam.worker.metrics import WorkerMetrics
 from avikam.worker.streams import Stream, Streams, handed_over
@@ -35,10 +35,13 @@ class Caller(Protocol):
 class Generation:
     """Runs sequences of one engine as streams."""
 
-    def __init__(self, engine: Engine, streams: Streams, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, engine: Engine, streams: Streams, metrics: WorkerMetrics, compiling: Compiling
+    ) -> None:
         self._engine = engine
         self._streams = streams
         self._metrics = metrics
+        self._compiling = compiling
 
     async def run(
         self,
@@ -49,18 +52,28 @@ class Generation:
         """Serve one request; every way out leaves nothing behind in the engine."""
         key = self._streams.next_key(request.request_id)
         spec = await sequence_spec(request, self._engine, key, caller.time_remaining())
-        if spec.sampling.grammar:
-            await asyncio.to_thread(self._engine.prepare, spec.sampling)
+        writer = FrameWriter(self._engine, request.attempt)
+        if spec.sampling.grammar and not self._engine.prepared(spec.sampling):
+            await self._compile(spec, writer, caller)
         with self._streams.open(key) as stream:
             self._engine.submit(spec, stream.box.put)
             if trace is not None:
                 trace.admitted(self._engine.model.id, len(spec.prompt))
-            writer = FrameWriter(self._engine, request.attempt)
             try:
                 await self._stream(stream, spec, writer, caller, trace)
             finally:
                 # A sequence that has finished is unknown to the engine, and ignored.
                 self._engine.cancel(key)
+
+    async def _compile(self, spec: SequenceSpec, writer: FrameWriter, caller: Caller) -> None:
+        """Let the sequence's grammar be compiled; the caller hears that this goes on."""
+        sampling = spec.sampling
+        await self._compiling.run(
+            spec.tenant,
+            "regex" if sampling.json_schema is None else "json_schema",
+            lambda: self._engine.prepare(sampling),
+            lambda: caller.write(writer.preparing()),
+        )
 
     async def _stream(
         self,

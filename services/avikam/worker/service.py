@@ -9,6 +9,7 @@ from avikam.engine.interface import Engine
 from avikam.protocol.errors import invalid
 from avikam.protocol.limits import LIMITS
 from avikam.v1 import generation_pb2, worker_pb2, worker_pb2_grpc
+from avikam.worker.compiling import Compiling
 from avikam.worker.errors import Context
 from avikam.worker.exchange import Exchange
 from avikam.worker.file_work import FileWork
@@ -44,6 +45,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._trust = trust
         self._tracing = tracing
         self._files = FileWork()
+        self._compiling = Compiling()
 
     async def Generate(  # type: ignore[override]  # noqa: N802
         self, request: worker_pb2.SequenceRequest, context: Caller
@@ -58,7 +60,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     def _generation(self) -> Generation:
         engine = self._board.engine_for_new_work()
-        return Generation(engine, self._streams, self._metrics)
+        return Generation(engine, self._streams, self._metrics, self._compiling)
 
     async def Exchange(  # type: ignore[override]  # noqa: N802
         self, requests: object, context: Context

@@ -148,6 +148,7 @@ class StatusBoard:
             engine_step=stats.step,
             stalled_seconds=stats.stalled_seconds,
             tokens_per_second=stats.tokens_per_second,
+            numerics="" if self._engine is None else self._engine.model.numerics,
         )
 
     def most_lines(self) -> int:

@@ -25,11 +25,13 @@ from avikam.gateway.errors import no_worker_ready, upstream_unavailable
 from avikam.gateway.workers.catalog import ALIASES
 from avikam.gateway.workers.pool import Pool
 from avikam.gateway.workers.worker import Worker
-from avikam.protocol.errors import ApiError, invalid
+from avikam.protocol.errors import ApiError, invalid, renamed
 from avikam.protocol.rpc_errors import Trailers, from_trailers
 from avikam.v1 import worker_pb2
 
 # Weights are read from a disk that may be slow.
+# What the engine calls otherwise.
+_NAMES = {"name": "lora_name", "path": "lora_path"}
 _SECONDS = 120.0
 # A status comes on every change, and at least every second.
 _TOLD_SECONDS = 2.0
@@ -127,10 +129,11 @@ async def _outcome(worker: Worker, call: Callable[[Worker], Awaitable[str]]) -> 
     name = worker.status.worker_id if worker.status is not None else worker.address
     try:
         return _Outcome(name, await call(worker))
-    except grpc.aio.AioRpcError as error:
-        metadata = cast("Trailers", error.trailing_metadata() or ())
-        meant = from_trailers(error.details() or "", metadata)
-        return _Outcome(name, error=meant or upstream_unavailable())
+    except grpc.aio.AioRpcError as failed:
+        metadata = cast("Trailers", failed.trailing_metadata() or ())
+        meant = from_trailers(failed.details() or "", metadata)
+        error = upstream_unavailable() if meant is None else renamed(meant, _NAMES)
+        return _Outcome(name, error=error)
 
 
 def _partly(outcomes: list[_Outcome], failed: int) -> Response:

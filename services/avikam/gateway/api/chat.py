@@ -27,6 +27,8 @@ from avikam.protocol.requests import GenerationRequest
 from avikam.protocol.wire import chat_prompt
 from avikam.v1 import worker_pb2
 
+_NAMES = {"json_schema": "response_format", "prompt": "messages", "logprobs": "top_logprobs"}
+
 
 class ChatBody(OpenAIFields):
     """What the route takes; see :mod:`avikam.gateway.api.openai_fields` for the rest."""
@@ -58,6 +60,7 @@ class ChatBody(OpenAIFields):
             model=self.model or "",
             n=1 if self.n is None else self.n,
             default_max_tokens=self.default_length("max_completion_tokens"),
+            names=_NAMES,
         )
 
     def _all_given(self) -> dict[str, Any]:

@@ -30,6 +30,9 @@ from avikam.v1 import generation_pb2 as pb
 _DEFAULT_MAX_TOKENS = 16
 
 
+_NAMES = {"json_schema": "response_format"}
+
+
 class CompletionBody(OpenAIFields):
     """What the route takes; see :mod:`avikam.gateway.api.openai_fields` for the rest."""
 
@@ -61,6 +64,7 @@ class CompletionBody(OpenAIFields):
             default_max_tokens=self.default_length(
                 "max_completion_tokens", usual=_DEFAULT_MAX_TOKENS
             ),
+            names=_NAMES,
         )
 
     @property

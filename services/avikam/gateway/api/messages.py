@@ -31,7 +31,7 @@ from avikam.protocol.requests import GenerationRequest
 from avikam.protocol.wire import chat_prompt
 from avikam.v1 import generation_pb2 as pb
 
-_NAMES = {"stop": "stop_sequences"}
+_NAMES = {"stop": "stop_sequences", "prompt": "messages"}
 
 
 class MessagesConversation(StrictBody):
@@ -85,6 +85,7 @@ class MessagesBody(MessagesConversation, SamplingFields):
         return GenerationRequest(
             prompts=[self.prompt()],
             sampling=params,
+            names=_NAMES,
             model=self.model or "",
             default_max_tokens=self.default_length(usual=self.max_tokens),
         )

@@ -28,7 +28,7 @@ from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.protocol.wire import chat_prompt
 
-_NAMES = {"json_schema": "text.format"}
+_NAMES = {"json_schema": "text.format", "prompt": "input"}
 
 
 _FORMATS = [
@@ -84,6 +84,7 @@ class ResponsesBody(SamplingFields):
             sampling=sampling(given, _NAMES, self.length("max_output_tokens")),
             model=self.model or "",
             default_max_tokens=self.default_length("max_output_tokens"),
+            names=_NAMES,
         )
 
     @property

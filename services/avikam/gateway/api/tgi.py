@@ -39,7 +39,13 @@ from avikam.protocol.limits import LIMITS
 from avikam.protocol.requests import GenerationRequest
 from avikam.v1 import generation_pb2 as pb
 
-_NAMES = {"max_tokens": "max_new_tokens", "logprobs": "top_n_tokens"}
+_NAMES = {
+    "max_tokens": "max_new_tokens",
+    "logprobs": "top_n_tokens",
+    "json_schema": "parameters.grammar",
+    "regex": "parameters.grammar",
+    "prompt": "inputs",
+}
 
 
 class TgiGrammar(StrictBody):
@@ -132,6 +138,7 @@ class TgiBody(StrictBody):
             sampling=sampling(given, _NAMES),
             model=parameters.adapter_id or self.model or "",
             default_max_tokens=parameters.default_length,
+            names=_NAMES,
         )
 
 

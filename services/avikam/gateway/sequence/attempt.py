@@ -174,10 +174,13 @@ class Attempt:
                 return
 
     def _hear_idle(self, frame: worker_pb2.SequenceFrame, now: float) -> None:
-        """A frame without tokens shows progress if the engine's step counter moved."""
+        """A frame without tokens shows progress if the engine's step counter moved, or the worker
+        compiles what the sequence asks for: then it is its own deadline that ends it."""
         if frame.HasField("accepted"):
             self._truth.check_accepted(frame.accepted)
-        if frame.engine_step != self._engine_step:
+        if frame.preparing:
+            self._heard_at = now
+        elif frame.engine_step != self._engine_step:
             self._engine_step = frame.engine_step
             self._heard_at = now
 

@@ -143,7 +143,11 @@ class Worker:
 
 
 def _fingerprint(status: worker_pb2.WorkerStatus) -> str:
-    """What answers depend on besides the request: weights, how they are kept, kernels."""
+    """What answers depend on besides the request and its adapter: the worker's own word for it, or
+    what else it says of a worker that is older than the word."""
     model = status.model
-    parts = (model.digest, model.weights, model.attention_backend, model.device, status.version)
+    parts: tuple[str, ...] = (status.numerics, model.digest)
+    if not status.numerics:
+        old = (model.weights, model.attention_backend, model.device, status.version)
+        parts = (model.digest, *old)
     return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
