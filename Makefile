@@ -37,6 +37,7 @@ lint: $(VENV)/.dev ## Check style, types, import directions, stubs and generated
 	else echo "no branch main here: field numbers are not compared with it"; fi
 	@$(BIN)/python scripts/generate_stubs.py --check
 	@$(BIN)/python scripts/generate_configuration_page.py --check
+	@$(BIN)/python scripts/generate_foreign_fields_page.py --check
 
 format: $(VENV)/.dev ## Repair style
 	@$(BIN)/ruff check --fix .
@@ -58,8 +59,9 @@ eval: $(VENV)/.dev ## Measure the embedded model on the corpus in DATA=folder
 proto: $(VENV)/.dev ## Regenerate services/avikam/v1 from proto/
 	@$(BIN)/python scripts/generate_stubs.py
 
-docs: $(VENV)/.dev ## Regenerate docs/configuration.md from the settings classes
+docs: $(VENV)/.dev ## Regenerate docs/configuration.md and docs/clients/fields.md
 	@$(BIN)/python scripts/generate_configuration_page.py
+	@$(BIN)/python scripts/generate_foreign_fields_page.py
 
 chart: $(VENV)/.dev build/tools/helm ## Regenerate the chart's table, schema, dashboards and golden renders, and deploy/k8s
 	@$(BIN)/python scripts/generate_dashboards.py

@@ -11,10 +11,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import grpc
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -37,12 +37,16 @@ _SECONDS = 120.0
 _TOLD_SECONDS = 2.0
 
 
+# Workers check it: it becomes part of paths and of metrics.
+_NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"}
+
+
 class LoadAdapterBody(StrictBody):
     """What to load, from the workers' adapter folder."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    lora_name: str = Field(min_length=1, max_length=128)
+    lora_name: Annotated[str, WithJsonSchema(_NAME)] = Field(min_length=1, max_length=128)
     lora_path: str = Field(min_length=1, max_length=1024, description="Folder below the root.")
 
 

@@ -46,7 +46,7 @@ _WHY: Mapping[str, tuple[str, ...]] = {
         *("return_cached_tokens_details", "return_meta_info", "return_progress"),
         *("return_token_offsets", "timings_per_token"),
     ),
-    "how a stream is cut into events": ("sse_ping_interval", "stream_interval"),
+    "how a stream is cut into events": ("sse_ping_interval", "stream_interval", "stream_options"),
     "goes with a field that is refused": (
         *("dry_allowed_length", "dry_base", "dry_penalty_last_n", "dry_sequence_breakers"),
         *("dynatemp_exponent", "max_tool_calls", "mirostat_eta", "mirostat_tau"),

@@ -37,7 +37,8 @@ def turns(value: Any) -> list[Turn]:
 
 
 def _add(found: list[Turn], item: Item, param: str) -> None:
-    kind = item.get("type") or "message"
+    kind = item.get("type")
+    kind = "message" if kind is None else kind
     if not isinstance(kind, str):
         raise invalid(f"{param}.type must be a text", f"{param}.type")
     if kind == "message":

@@ -86,7 +86,7 @@ _CALL_ITEMS = [
         output=_any_of(_ASKED, _NULL),
     ),
 ]
-_MESSAGE_ITEM = {"allOf": [CHAT_MESSAGE, _object([], type={"enum": ["message", None, ""]})]}
+_MESSAGE_ITEM = {"allOf": [CHAT_MESSAGE, _object([], type={"enum": ["message", None]})]}
 _REASONING_ITEM = _object(["type"], type={"const": "reasoning"})
 
 
