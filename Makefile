@@ -14,7 +14,7 @@ ARGS ?=
 comma := ,
 
 .PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test clients-test loadtest \
-	loadtest-1000 faults soak fuzz sbom \
+	loadtest-1000 proxies-test faults soak fuzz sbom \
 	constraints clean
 
 help: ## List the targets
@@ -88,6 +88,9 @@ loadtest: $(VENV)/.dev ## Measure the gateway with fake-engine workers here: bui
 
 loadtest-1000: $(VENV)/.dev ## The 1,000 requests/s test: 60 s, no failure, 99 % under 100 ms, with an HTML report
 	@$(BIN)/python -m loadtests.local --rate 1000 --seconds 60 $(ARGS)
+
+proxies-test: $(VENV)/.dev ## Send 10,000 mixed requests through each proxy, and from a JDK's client
+	@PROXIES_REQUESTS=$${PROXIES_REQUESTS:-10000} $(BIN)/python -m pytest tests/proxies $(ARGS)
 
 faults: $(VENV)/.dev ## Inject every fault into a cluster under load: docs/benchmarks/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)

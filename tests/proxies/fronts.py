@@ -88,7 +88,7 @@ def haproxy(gateway: int, folder: Path) -> Iterator[int]:
 def go_proxy(gateway: int, folder: Path) -> Iterator[int]:
     """A proxy made of Go's own packages."""
     program = folder / "proxy"
-    build = [require_tool("go"), "build", "-o", str(program), "."]
+    build = [require_tool("go"), "build", "-buildvcs=false", "-o", str(program), "."]
     subprocess.run(build, cwd=HERE / "go", check=True, timeout=300)
     command = [str(program), f"http://{LOOPBACK}:{gateway}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

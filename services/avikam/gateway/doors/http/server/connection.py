@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._dropped = 0
         self._lingering = False
         self._reading = True
-        self._room: asyncio.Event | None = None
+        self.room: asyncio.Event | None = None
         self._slow: asyncio.TimerHandle | None = None
 
     # What asyncio calls
@@ -121,15 +121,15 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read."""
-        self._room = asyncio.Event()
+        self.room = asyncio.Event()
         seconds = self.listener.slow_client_seconds
         self._slow = self._loop.call_later(seconds, self._transport.abort)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+        if self.room is not None:
+            self.room.set()
+            self.room = None
         if self._slow is not None:
             self._slow.cancel()
             self._slow = None
@@ -148,11 +148,6 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
         self._transport.write(data)
-
-    async def writable(self) -> None:
-        """Wait while the client does not read."""
-        while self._room is not None:
-            await self._room.wait()
 
     def want_body(self) -> None:
         """The application took what there was of the body: let more of it come."""
@@ -235,11 +230,11 @@ class Connection(asyncio.Protocol):
         reply = Reply(head.method, head.version, head.keep_alive, self._state.default_headers)
         scope = self._scope(head)
         exchange = Exchange(self, scope, reply, head.expects_continue and head.length != 0)
-        if head.length == 0:
+        if head.length is not None and head.length <= len(rest):
             self._exchange = exchange
-            exchange.feed(b"", ended=True)
-            if rest:
-                self._take_early(rest)
+            exchange.feed(rest[: head.length], ended=True)
+            if len(rest) > head.length:
+                self._take_early(rest[head.length :])
         else:
             body = ChunkedBody() if head.length is None else LengthBody(head.length)
             piece, rest = body.take(rest)

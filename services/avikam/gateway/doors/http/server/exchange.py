@@ -28,8 +28,8 @@ class Line(Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
 
-    async def writable(self) -> None:
-        """Wait while the client does not read."""
+    room: asyncio.Event | None
+    """Set once the client reads again; None while it does."""
 
     def want_body(self) -> None:
         """Let more of the body come."""
@@ -120,7 +120,8 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """ASGI's send. What is sent to a client that has gone is dropped."""
-        await self._line.writable()
+        while self._line.room is not None:
+            await self._line.room.wait()
         if self._gone:
             return
         reply = self.reply

@@ -22,6 +22,8 @@ Headers = list[tuple[bytes, bytes]]
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-\"$-~]+ HTTP/1\.[01]\r\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HOST = re.compile(rb"[A-Za-z0-9._~-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+_OWN = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
+_NONE: list[bytes] = []
 # The request line and its end, besides the headers and theirs.
 _LINES = 2
 
@@ -59,10 +61,12 @@ class _Collector:
 
 def read_head(data: bytes) -> Head:
     """The head that these bytes are, their last empty line included. Raises the refusal."""
-    if data.count(b"\r\n") - _LINES > LIMITS.header_count:
+    lines = data.count(b"\n")
+    if lines - _LINES > LIMITS.header_count:
         raise _too_large(f"more than {LIMITS.header_count} headers")
-    check_bytes(data)
-    if data.count(b"\r") != data.count(b"\r\n") or not _REQUEST_LINE.match(data):
+    if not lines == data.count(b"\r") == data.count(b"\r\n"):
+        raise not_http()
+    if _CONTROL.search(data) or not _REQUEST_LINE.match(data):
         raise not_http()
     collector = _Collector()
     parser = httptools.HttpRequestParser(collector)
@@ -105,9 +109,11 @@ def _head(method: str, version: str, collector: _Collector) -> Head:
     target = read_target(collector.target)
     if target is None or (target.path == "*" and method != "OPTIONS"):
         raise not_http()
-    named = _Named(collector.headers)
-    headers = _with_host(collector.headers, target.authority, named.hosts, version)
-    tokens = _tokens(named.connections)
+    own = _own(collector.headers)
+    headers = _with_host(collector.headers, target.authority, own.get(b"host", _NONE), version)
+    lengths, codings = own.get(b"content-length", _NONE), own.get(b"transfer-encoding", _NONE)
+    length = body_length(version, lengths, codings)
+    tokens = _tokens(own.get(b"connection", _NONE))
     return Head(
         method,
         version,
@@ -115,34 +121,19 @@ def _head(method: str, version: str, collector: _Collector) -> Head:
         target.raw_path,
         target.query,
         headers,
-        body_length(version, named.lengths, named.codings),
+        length,
         version != "1.0" and b"close" not in tokens,
-        version != "1.0" and b"100-continue" in _tokens(named.expectations),
+        version != "1.0" and b"100-continue" in _tokens(own.get(b"expect", _NONE)),
     )
 
 
-class _Named:
-    """The values of the headers that the server itself reads."""
-
-    __slots__ = ("codings", "connections", "expectations", "hosts", "lengths")
-
-    def __init__(self, headers: Headers) -> None:
-        self.hosts: list[bytes] = []
-        self.lengths: list[bytes] = []
-        self.codings: list[bytes] = []
-        self.connections: list[bytes] = []
-        self.expectations: list[bytes] = []
-        lists = {
-            b"host": self.hosts,
-            b"content-length": self.lengths,
-            b"transfer-encoding": self.codings,
-            b"connection": self.connections,
-            b"expect": self.expectations,
-        }
-        for name, value in headers:
-            values = lists.get(name)
-            if values is not None:
-                values.append(value)
+def _own(headers: Headers) -> dict[bytes, list[bytes]]:
+    """Those that the server itself reads: all values of each."""
+    own: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        if name in _OWN:
+            own.setdefault(name, []).append(value)
+    return own
 
 
 def _with_host(
