@@ -38,15 +38,15 @@ typedef struct {
 /* scores[q][j] = q . k_j * scale_q * scale_j * factor; -infinity behind a query's end. */
 INLINE void score(const int count, Storage s, const Query *q, float factor, int longest,
                             int dim, Scratch room, float *most) {
-    floats highest[count];
-    float factors[count];
+    floats highest[QUERIES];
+    float factors[QUERIES];
     for (int i = 0; i < count; i++) {
         highest[i] = all(-INFINITY);
         factors[i] = factor * q[i].scale.scale;
     }
     for (int j = 0; j < longest; j += LANES) {
         const uint8_t *keys = s.keys + (int64_t)j * dim;
-        ints sums[count][PARTS];
+        ints sums[QUERIES][PARTS];
 #pragma GCC unroll 8
         for (int i = 0; i < count; i++)
 #pragma GCC unroll 2
@@ -107,14 +107,14 @@ static inline float weigh(Storage s, Scratch room, int index, float most, int va
 /* `vectors` registers of channels from `channel` on: the sum of values times codes. */
 INLINE void blend(const int count, const int vectors, Storage s, const Query *q,
                             const float *factors, int longest, int dim, int channel, Scratch room) {
-    ints sums[count][vectors];
+    ints sums[QUERIES][PARTS];
     float mixed[WIDTH];
 #pragma GCC unroll 8
     for (int i = 0; i < count; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) sums[i][v] = (ints){0};
     for (int j = 0; j < longest; j += 4) {
-        Spread values[vectors];
+        Spread values[PARTS];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
             values[v] = spread(s.values + (int64_t)j * dim + 4 * (channel + v * WIDTH));
@@ -137,7 +137,7 @@ INLINE void blend(const int count, const int vectors, Storage s, const Query *q,
 
 INLINE void attend_some(const int count, Storage s, const Query *q, float factor, int dim,
                                   Scratch room) {
-    float factors[count];
+    float factors[QUERIES];
     int longest = 0;
     for (int i = 0; i < count; i++)
         if (q[i].valid > longest) longest = q[i].valid;

@@ -22,11 +22,11 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent
 _MAIN = "step.c"
 _FLAGS = (
-    "-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread",
+    "-O2", "-std=gnu11", "-fPIC", "-shared", "-pthread",
     "-ffp-contract=off",  # every float operation rounds on its own: the same bits everywhere
     "-fno-math-errno", "-Wno-psabi",
 )  # fmt: skip
-_SECONDS = 120
+_SECONDS = 600  # a few where nobody else needs the processor
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ typedef struct {
 
 /* Sums of one group: `lane` is the first output's number in the panel. */
 INLINE void nibble_dots(const int rows, const int vectors, const NibbleGroup *group, int lane,
-                        const int8_t *const *x, int64_t k, ints sums[rows][vectors]) {
+                        const int8_t *const *x, int64_t k, ints sums[MOST_ROWS][VECTORS]) {
 #pragma GCC unroll 4
     for (int pair = 0; pair < NIBBLE_GROUP / 8; pair++)
 #pragma GCC unroll 4
@@ -44,9 +44,9 @@ INLINE void nibble_tile(const int rows, const int vectors, const Matrix *m, int6
     const int64_t groups = m->inputs / NIBBLE_GROUP;
     const NibbleGroup *group = (const NibbleGroup *)m->panels + column / PANEL * groups;
     const int lane = (int)(column % PANEL);
-    const int8_t *row[rows];
-    const RowScale *scales[rows];
-    floats values[rows][vectors];
+    const int8_t *row[MOST_ROWS];
+    const RowScale *scales[MOST_ROWS];
+    floats values[MOST_ROWS][VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) {
         row[r] = x.codes + (first + r) * x.stride;
@@ -55,7 +55,7 @@ INLINE void nibble_tile(const int rows, const int vectors, const Matrix *m, int6
         for (int v = 0; v < vectors; v++) values[r][v] = (floats){0};
     }
     for (int64_t g = 0; g < groups; g++, group++) {
-        ints sums[rows][vectors];
+        ints sums[MOST_ROWS][VECTORS];
         __builtin_prefetch(group + 2);
         __builtin_prefetch((const char *)(group + 2) + 256);
 #pragma GCC unroll 16

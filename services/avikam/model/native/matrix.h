@@ -12,7 +12,7 @@
 #include "dots.h"
 #include "rows.h"
 
-enum { PANEL = 32, VECTORS = PANEL / WIDTH };
+enum { PANEL = 32, VECTORS = PANEL / WIDTH, MOST_ROWS = 8 }; /* of a tile */
 
 typedef struct {
     const uint8_t *panels;

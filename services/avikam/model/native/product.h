@@ -11,7 +11,7 @@ enum { TILE = 8, GROUPED_TILE = 6, AT_ONCE = 2 };
 #elif defined(__AVXVNNI__)
 enum { TILE = 6, GROUPED_TILE = 3, AT_ONCE = 2 };
 #else
-enum { TILE = 4, GROUPED_TILE = 2, AT_ONCE = 2 };
+enum { TILE = 4, GROUPED_TILE = 3, AT_ONCE = 2 };
 #endif
 
 /* `rows` rows of one panel: the form that the matrix has. */
