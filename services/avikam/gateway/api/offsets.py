@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
-# The frame of a document. No text gives these pieces, also not one that spells them.
+# The pieces that begin and end a document. A text that spells them out does not become them.
 _CONTROL = frozenset({"<s>", "</s>"})
 # How far a piece is looked for where normalising has changed the text.
 _AHEAD = 8
