@@ -9,7 +9,7 @@ from typing import Any
 from avikam.protocol.errors import ApiError, invalid
 
 Part = Mapping[str, Any]
-# Reads one kind of part: its text, or None when the part is none of the model's business.
+# Reads one kind of part: its text, or None for a part that the model does not read.
 Reader = Callable[[Part, str], str | None]
 # Kinds of parts, by their ``type``.
 Readers = Mapping[str, Reader]
