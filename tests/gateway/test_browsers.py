@@ -61,12 +61,12 @@ async def test_probes_do_not_ask_for_a_name(gateway: RunningGateway, host: str) 
 
 
 async def test_given_names_stand_for_themselves_and_close_the_rest() -> None:
-    hosts = HostNames(["llm.example.org", "*.example.net", "Short"])
+    hosts = HostNames(["llm.example.org", "*.example.net", "Short"], keyless=True)
 
     accepted = ["llm.example.org:443", "LLM.example.org.", "a.b.example.net", "short", "localhost"]
     refused = ["example.net", "xllm.example.org", "a.llm.example.org", "x", "laptop.local"]
     assert [name for name in [*accepted, *refused] if hosts.accept(name)] == accepted
-    assert HostNames(["*"]).accept("evil.example")
+    assert HostNames(["*"], keyless=True).accept("evil.example")
 
 
 async def test_with_keys_any_name_may_come_until_names_are_given(tmp_path: Path) -> None:
@@ -223,6 +223,20 @@ async def test_a_refusal_can_be_read_by_the_page_too(shared: RunningGateway) -> 
 async def test_a_setting_that_would_never_match_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="is not a"):
         GatewaySettings(**wrong)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_scrapers_own_port_asks_for_a_name_too(method: str) -> None:
+    async with gateway_at("127.0.0.1:1", metrics_port=0) as gateway:
+        own = gateway.server._metrics_server
+        assert own is not None
+        url = f"http://127.0.0.1:{own.server_port}/metrics"
+        statuses = [
+            (await gateway.client.request(method, url, headers={"host": host})).status_code
+            for host in (f"127.0.0.1:{own.server_port}", "x", "evil.example", "")
+        ]
+
+    assert statuses == [200, 200, 403, 403]
 
 
 # What a real browser does.

@@ -163,6 +163,7 @@ class Gateway:
             self.room,
             lambda: catalog.longest_context,
         )
+        self.hosts = HostNames(settings.hosts, keyless=settings.keys is None)
         self.asgi = self._application(clock)
 
     def background(self) -> list[Coroutine[None, None, None]]:
@@ -207,9 +208,7 @@ class Gateway:
         app = Shedder(app, self.metrics, self._refusal)
         app = KeyCheck(app, self.gatekeeper)
         app = Guard(app, self.metrics, settings.max_requests, self.room)
-        hosts, keyless = HostNames(settings.hosts), settings.keys is None
-        strict = keyless or bool(settings.hosts)
-        app = Browsers(app, hosts, settings.cors_origins, keyless, strict)
+        app = Browsers(app, self.hosts, settings.cors_origins, settings.keys is None)
         app = Edge(app, router, self.metrics, clock, settings.access_log, self.tracing)
         return Forwarded(app, settings.root_path, settings.trusted_proxies)
 

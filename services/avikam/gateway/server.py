@@ -24,6 +24,7 @@ from prometheus_client import make_wsgi_app, start_http_server
 from avikam.common.allocator import give_back_large_blocks
 from avikam.common.head import with_head
 from avikam.common.logging import configure_logging
+from avikam.common.named_hosts import with_hosts
 from avikam.common.network import is_loopback
 from avikam.common.tracing import TracingError
 from avikam.gateway.access.key_file import KeyFileError
@@ -225,7 +226,8 @@ class GatewayServer:
         try:
             registry = self.gateway.metrics.registry
             self._metrics_server, _ = start_http_server(port, host, registry)
-            self._metrics_server.set_app(with_head(make_wsgi_app(registry)))
+            shown = with_head(make_wsgi_app(registry))
+            self._metrics_server.set_app(with_hosts(shown, self.gateway.hosts.accept))
         except OSError as error:
             raise StartError(
                 f"cannot serve metrics on {host}:{port}: {os.strerror(error.errno or 0)}"

@@ -19,22 +19,25 @@ _LOCAL = (".localhost", ".local", ".internal")
 class HostNames:
     """Loopback names, and ``names``: exact ones, ``*.example.org`` for all below, ``*`` for any.
 
-    Without ``names``, also those that the public DNS gives to nobody: of one word, or below a name
-    that is reserved for local use. Who rules the names of the local network can still make one
-    point here; given names close that.
+    Without ``names``, a gateway with keys takes any name, for no page has a key. A ``keyless`` one
+    then also takes those that the public DNS gives to nobody: of one word, or below a name that is
+    reserved for local use. Who rules the names of the local network can still make one point here;
+    given names close that.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], *, keyless: bool) -> None:
         given = {_plain(name) for name in names}
         self._local = not given
-        self._any = _ANY in given
+        self._any = _ANY in given or not (given or keyless)
         self._exact = frozenset(name for name in given if not name.startswith(_ANY))
         self._below = tuple(name[1:] for name in given if name.startswith("*."))
 
     def accept(self, authority: str) -> bool:
         """Whether ``host`` or ``host:port`` is a name of ours, whatever the port."""
+        if self._any:
+            return True
         name = _plain(_without_port(authority))
-        if self._any or name in self._exact or is_loopback(name) or name.endswith(self._below):
+        if name in self._exact or is_loopback(name) or name.endswith(self._below):
             return True
         return self._local and _is_local(name)
 
@@ -53,7 +56,7 @@ def is_loopback(name: str) -> bool:
 
 def _is_local(name: str) -> bool:
     """A name of one word, or of a part that is reserved for local use."""
-    one_word = "." not in name and ":" not in name and not name.isdigit()
+    one_word = bool(name) and not name.isdigit() and "." not in name and ":" not in name
     return one_word or name.endswith(_LOCAL)
 
 

@@ -74,6 +74,7 @@ class Finetuning:
 
     @property
     def best_file(self) -> Path:
+        """Where the adapter with the lowest loss so far lies."""
         return self._folder / "best.pt"
 
     @property

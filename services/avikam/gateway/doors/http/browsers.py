@@ -40,13 +40,12 @@ class Browsers:
     """ASGI middleware; ``keyless`` is whether everybody who reaches the gateway may use it."""
 
     def __init__(
-        self, app: ASGIApp, hosts: HostNames, origins: Iterable[str], keyless: bool, strict: bool
+        self, app: ASGIApp, hosts: HostNames, origins: Iterable[str], keyless: bool
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._origins = frozenset(origin.encode() for origin in origins)
         self._keyless = keyless
-        self._strict = strict
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or pass the request on. Raises ApiError (403)."""
@@ -57,7 +56,7 @@ class Browsers:
         if self._origins:
             call.cors = _shared_with(origin) if origin is not None and allowed else _VARY
         host = headers.get(b"host")
-        if self._strict and not match.probe and host is not None and not self._ours(host):
+        if not match.probe and host is not None and not self._ours(host):
             raise _wrong_host(host)
         if origin is not None and scope["method"] == "OPTIONS" and _ASKS in headers:
             if not allowed:
