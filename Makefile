@@ -14,7 +14,7 @@ ARGS ?=
 comma := ,
 
 .PHONY: help bench-peers test-long serve test lint format bench eval proto docs chart chart-tools chart-test alerts-test clients-test loadtest \
-	loadtest-1000 proxies-test faults soak fuzz sbom \
+	loadtest-1000 proxies-test faults soak fuzz hostile sbom \
 	constraints clean
 
 help: ## List the targets
@@ -94,6 +94,9 @@ proxies-test: $(VENV)/.dev ## Send 10,000 mixed requests through each proxy, and
 
 faults: $(VENV)/.dev ## Inject every fault into a cluster under load: docs/benchmarks/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+hostile: $(VENV)/.dev ## Attack a gateway with 200 hostile clients: docs/benchmarks/hostile.md
+	@$(BIN)/python -m tests.hostile $(ARGS)
 
 sbom: $(VENV)/.serve ## List what is installed here, as CycloneDX: build/sbom/avikam.cdx.json
 	@mkdir -p build/sbom

@@ -95,6 +95,9 @@ class Generation:
                 raise engine_failed()
             for frame in writer.frames(deltas):
                 await caller.write(frame)
+                if frame.logprobs:
+                    # Those of one that was held may be thousands: the others have turns between.
+                    await asyncio.sleep(0)
             if deltas:
                 index = deltas[-1].first_index + len(deltas[-1].tokens)
                 ended = account.add(deltas)

@@ -16,7 +16,7 @@ from avikam.gateway.api.protobuf import parse_message
 from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.beside import beside
 from avikam.gateway.budget.room import Hold, Room
-from avikam.gateway.budget.weights import json_weight, message_weight
+from avikam.gateway.budget.weights import json_effort, json_weight, message_weight
 from avikam.gateway.doors.call import Call, call_of
 from avikam.gateway.doors.http.body import BodyKind, body_kind, read_body
 from avikam.gateway.generation import Generation
@@ -70,6 +70,7 @@ class Intake:
         call = call_of(request.scope)
         call.size = len(body)
         if kind is BodyKind.JSON:
+            call.size = json_effort(body)
             call.held = self._room.grow(call.held, json_weight(body))
         if _IDEMPOTENCY in call.headers:
             accept = call.headers.get(b"accept", b"")

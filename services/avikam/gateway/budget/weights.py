@@ -12,6 +12,7 @@ from avikam.gateway.beside import INLINE_BYTES
 
 _COPIES = 2
 _ITEM, _LIST, _OBJECT = 40, 80, 200
+_ITEM_EFFORT = 40
 _MESSAGE_COPIES = 3
 _ID_BYTES, _FIELD_BYTES = 4, 64
 
@@ -23,6 +24,12 @@ def json_weight(body: bytes) -> int:
         return len(body)
     items, lists, objects = body.count(b","), body.count(b"["), body.count(b"{")
     return _COPIES * len(body) + _ITEM * items + _LIST * lists + _OBJECT * objects
+
+
+def json_effort(body: bytes) -> int:
+    """Bytes of plain text that take as long to read: 4,096 prompts are 16 KB, and take a hundred
+    times as long as one prompt of that size."""
+    return len(body) + _ITEM_EFFORT * body.count(b",")
 
 
 def message_weight(size: int, fields: int, ids: int) -> int:
