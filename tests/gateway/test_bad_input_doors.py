@@ -88,8 +88,8 @@ FAMILIES = {
     + [Bad("model", model="9" * 129)],
     "language": [Bad("language", language="de")],
     "B31 grammars": [
-        Bad("grammar", sampling=(("json_schema", '{"type": "object"}'),)),
-        Bad("grammar", sampling=(("regex", "(a+)+b"),)),
+        Bad("json_schema", sampling=(("json_schema", '{"type": "object"}'),)),
+        Bad("regex", sampling=(("regex", "(a+)+b"),)),
     ],
     "context": [
         Bad("prompt", code="context_length_exceeded", sampling=(("max_tokens", 4000),)),

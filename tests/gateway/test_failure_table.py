@@ -15,6 +15,7 @@ from avikam.gateway.workers.ending import LineEnded
 from avikam.protocol.errors import ENGINE_FAILED, HANDED_OVER, ApiError
 from avikam.v1 import worker_pb2
 from tests.gateway.clock import Clock
+from tests.gateway.failures_page import HEAD, PAGE, rows
 
 # What a request causes by what it asks for, or by the time it has: nobody else's business.
 OF_THE_REQUEST = {
@@ -158,3 +159,12 @@ def test_the_loss_of_most_of_the_pool_is_charged_to_what_has_not_begun() -> None
 
 def test_there_is_no_try_that_the_deadline_leaves_no_time_for() -> None:
     assert Pool().pauses(Kind.UNWELL, journal(), seconds=1.2) == [0.5, 0.5]
+
+
+def test_the_page_for_operators_says_the_same_as_the_table() -> None:
+    page = PAGE.read_text().splitlines()
+    first = page.index(HEAD) + 2
+
+    assert page[first : first + len(Kind)] == rows()
+    for kind in Kind:
+        assert any(line.startswith(f"| `{kind.value}` | ") for line in page[first + len(Kind) :])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from avikam.gateway.access.key_file import write_keys
 from avikam.gateway.access.keys import Key, digest, new_secret
 from avikam.gateway.idempotency import answers as module
 from avikam.gateway.idempotency.answers import Add, Answers, Twice
+from avikam.gateway.shared_state.seal import Seal
 from tests.engine.kv.redis_server import RedisServer
 from tests.gateway.doors import Answer, door
 from tests.gateway.harness import RunningGateway, gateway_to, serving
@@ -21,7 +23,10 @@ from tests.worker.harness import eventually, running_worker
 DOORS = ("json", "protobuf", "grpc")
 KEY = {"idempotency-key": "order-66"}
 # Patient enough for a busy machine; the default is 50 ms.
-PATIENT = {"redis_timeout_seconds": 5.0}
+PATIENT: dict[str, Any] = {
+    "redis_timeout_seconds": 5.0,
+    "redis_secret": "the secret of the gateways",
+}
 
 
 def generated(gateway: RunningGateway) -> float:
@@ -278,9 +283,11 @@ async def test_a_gateway_that_died_with_its_answer_is_replaced(redis_server: Red
         twice = {"idempotency-key": "order-67"}
         await knock(**twice)
         (other,) = redis_server.client.scan_iter("*idempotency*")
-        value = redis_server.client.get(other)
+        value, seal = redis_server.client.get(other), Seal(PATIENT["redis_secret"])
         assert isinstance(value, bytes)
-        redis_server.client.set(other, b"R" + value[1:33], px=300)
+        record = seal.open(value, other.decode())
+        assert record is not None
+        redis_server.client.set(other, seal.close(b"R" + record[1:33], other.decode()), px=300)
         gateway.server.gateway.answers._records.clear()
         taken_over = await knock(**twice)
 

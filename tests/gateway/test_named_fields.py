@@ -20,6 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNCLOSED = "(unclosed"
 NO_SCHEMA: dict[str, Any] = {"type": "wonder"}
 ASK = {"role": "user", "content": "Bonjour"}
+TEXT = {"format": {"type": "json_schema", "name": "a", "schema": NO_SCHEMA}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": NO_SCHEMA}}
 
 
@@ -39,14 +40,7 @@ GRAMMARS: list[tuple[str, dict[str, Any], str]] = [
     ("/generate", {"prompt": "a", "json_schema": NO_SCHEMA}, "json_schema"),
     ("/v1/completions", {"prompt": "a", "response_format": FORMAT}, "response_format"),
     ("/v1/chat/completions", {"messages": [ASK], "response_format": FORMAT}, "response_format"),
-    (
-        "/v1/responses",
-        {
-            "input": "a",
-            "text": {"format": {"type": "json_schema", "name": "a", "schema": NO_SCHEMA}},
-        },
-        "text.format",
-    ),
+    ("/v1/responses", {"input": "a", "text": TEXT}, "text.format"),
     (
         "/generate",
         {"inputs": "a", "parameters": {"grammar": {"type": "regex", "value": UNCLOSED}}},

@@ -162,7 +162,8 @@ class FakeEngine(FakeVocabulary):
         if len(spec.prompt) + max(wanted, len(spec.generated)) > limit:
             raise context_overflow(limit, len(spec.prompt), max(wanted, len(spec.generated)))
         if sampling.json_schema is not None or sampling.regex is not None:
-            raise invalid("The fake engine knows no grammars; leave it out.", "grammar")
+            field = "regex" if sampling.json_schema is None else "json_schema"
+            raise invalid("The fake engine knows no grammars; leave it out.", field)
         if spec.adapter:
             message = f"adapter {spec.adapter!r} is not loaded"
             raise ApiError(404, message, "model_not_found", "model")

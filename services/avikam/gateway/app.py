@@ -301,6 +301,7 @@ def _redis_link(settings: GatewaySettings, metrics: GatewayMetrics) -> RedisLink
         settings.redis.get_secret_value(),
         settings.redis_timeout_seconds,
         on_change=lambda up: metrics.redis_degraded.set(not up),
+        secret="" if settings.redis_secret is None else settings.redis_secret.get_secret_value(),
     )
 
 
@@ -320,7 +321,8 @@ def _answers(
     settings: GatewaySettings, redis: RedisLink | None, clock: Callable[[], float]
 ) -> Answers:
     seconds = settings.idempotency_seconds
-    shelf = Shelf(redis, seconds) if redis is not None else None
+    sealed = redis is not None and redis.seal is not None
+    shelf = Shelf(redis, redis.seal, seconds) if sealed else None
     return Answers(seconds, settings.idempotency_bytes, clock, shelf)
 
 

@@ -209,6 +209,13 @@ class GatewaySettings(Settings):
         description="URL of a Redis that gateways share, e.g. redis://host:6379; without one, or "
         "while it fails, each counts for itself.",
     )
+    redis_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Secret of the gateways that share redis, and of nobody else: seals what they "
+        "keep there and hides names. Without it, an answer under an Idempotency-Key is known only "
+        "to the gateway that made it.",
+    )
     redis_timeout_seconds: float = Field(
         default=0.05, gt=0, description="Time limit of one answer from Redis."
     )

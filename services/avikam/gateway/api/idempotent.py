@@ -16,6 +16,8 @@ from avikam.gateway.api.reply import GenerationReply
 from avikam.gateway.doors.http.disconnect import CancelledWithClient
 from avikam.gateway.idempotency.answers import Add, Answers, Twice
 
+# Headers that an answer is made of; the others are of the exchange that brought it.
+_KEPT = frozenset({b"content-type", b"content-length", b"server-timing", b"x-accel-buffering"})
 _REPLAYED = (b"idempotent-replayed", b"true")
 
 
@@ -52,7 +54,8 @@ class IdempotentReply(Response):
 
 def _packed(message: Message) -> bytes:
     if message["type"] == "http.response.start":
-        headers = [[part.decode("latin-1") for part in pair] for pair in message["headers"]]
+        kept = [pair for pair in message["headers"] if pair[0].lower() in _KEPT]
+        headers = [[part.decode("latin-1") for part in pair] for pair in kept]
         return b"H" + orjson.dumps([message["status"], headers])
     body: bytes = message["body"]
     return (b"B" if message.get("more_body") else b"E") + body
@@ -62,6 +65,6 @@ def _unpacked(part: bytes) -> dict[str, Any]:
     kind, rest = part[:1], part[1:]
     if kind == b"H":
         status, headers = orjson.loads(rest)
-        pairs = [tuple(part.encode("latin-1") for part in pair) for pair in headers]
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         return {"type": "http.response.start", "status": status, "headers": pairs}
     return {"type": "http.response.body", "body": rest, "more_body": kind == b"B"}

@@ -44,7 +44,8 @@ class LocalCounters:
 
 
 class SharedCounters:
-    """The counts of all gateways that share a Redis; those of this process while it is away."""
+    """The counts of all gateways that share a Redis; those of this process while it is away. Names
+    of accounts are not told to it."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
@@ -58,7 +59,8 @@ class SharedCounters:
 
     async def add(self, name: str, amount: int) -> Count:
         """See :class:`Counters`."""
-        count = await self._link.ask(lambda: _add(self._storage, name, amount))
+        hidden = self._link.hide(name)
+        count = await self._link.ask(lambda: _add(self._storage, hidden, amount))
         return await self._local.add(name, amount) if count is None else count
 
 

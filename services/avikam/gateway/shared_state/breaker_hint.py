@@ -47,9 +47,13 @@ class BreakerHint:
 
     async def _tell(self, seconds: float) -> None:
         client, milliseconds = self._link.client, max(int(seconds * 1000), 1)
-        await self._link.ask(lambda: client.set(self._key, self._author, px=milliseconds))
+        seal = self._link.seal
+        hint = self._author if seal is None else seal.close(self._author, self._key)
+        await self._link.ask(lambda: client.set(self._key, hint, px=milliseconds))
 
     async def _listen(self, breaker: Breaker) -> None:
         author = await self._link.ask(lambda: self._link.client.get(self._key))
+        if author is not None and self._link.seal is not None:
+            author = self._link.seal.open(author, self._key)
         if author is not None and author != self._author:
             breaker.warn(2 * _LOOK_SECONDS)

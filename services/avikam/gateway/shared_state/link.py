@@ -13,10 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from avikam.gateway.shared_state.seal import Seal
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +31,9 @@ _CONNECTIONS = 32
 
 
 class RedisLink:
-    """``url`` may hold a password and is never logged. ``on_change`` hears whether it is up."""
+    """``url`` may hold a password and is never logged. ``secret`` is what gateways share to seal
+    what they keep there; without one nothing that must be sealed is kept. ``on_change`` hears
+    whether it is up."""
 
     def __init__(
         self,
@@ -36,7 +41,9 @@ class RedisLink:
         seconds: float,
         prefix: str = "avikam:gateway",
         on_change: Callable[[bool], None] = lambda up: None,
+        secret: str = "",
     ) -> None:
+        self.seal = _seal(secret) if secret else None
         self._seconds = seconds
         self._prefix = prefix
         self._on_change = on_change
@@ -53,6 +60,12 @@ class RedisLink:
     def name(self, *parts: str) -> str:
         """A key of ours."""
         return ":".join((self._prefix, *parts))
+
+    def hide(self, text: str) -> str:
+        """The text as a part of a key's name: a hash, which without a secret can be guessed."""
+        if self.seal is not None:
+            return self.seal.hide(text)
+        return blake2b(text.encode(), digest_size=16).hexdigest()
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
         """The answer, or None when there is none in time. A question's own None is none either."""
@@ -105,7 +118,13 @@ class RedisLink:
             self._on_change(False)
 
 
-# Most gateways have no Redis, and start quicker without its client.
+# Most gateways have no Redis, and start quicker without its client and ciphers.
+
+
+def _seal(secret: str) -> Seal:
+    from avikam.gateway.shared_state.seal import Seal
+
+    return Seal(secret)
 
 
 def _client(url: str, seconds: float) -> Redis:
