@@ -187,7 +187,7 @@ def _segments(data: bytes, rng: random.Random) -> list[bytes]:
         case 0:
             return [data]
         case 1:
-            border = data.index(_END) + len(_END)
+            border = data.find(_END) + len(_END)
         case _:
             border = rng.randrange(len(data))
     return [segment for segment in (data[:border], data[border:]) if segment]

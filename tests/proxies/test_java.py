@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxies.conftest import REQUESTS, Behind
+from tests.proxies.conftest import ALL, REQUESTS, Behind
 from tests.proxies.test_proxies import FRONTS
 from tests.tools import require_tool
 from tests.worker.harness import LOOPBACK
 
 PROGRAM = Path(__file__).parent / "java" / "Ask.java"
 THREADS = 10
+# A JVM takes seconds to start: the others only with make proxies-test.
+OTHERS = ("nginx-unbuffered", "haproxy", "go")
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["nothing", "nginx-ingress", "nginx-unbuffered", "haproxy", "go"])
+@pytest.mark.parametrize("name", ["nothing", "nginx-ingress", *(OTHERS if ALL else ())])
 def test_every_request_is_answered_with_its_own(behind: Behind, tmp_path: Path, name: str) -> None:
     java = require_tool("java")
     expected = tmp_path / "expected"
