@@ -66,7 +66,9 @@ def test_the_card_tells_of_the_model_it_lies_beside() -> None:
 
 
 def test_sources_and_limits_come_from_the_file_that_is_given() -> None:
-    described = read_sources(Path(__file__).parents[2] / "recipes" / "sources-nano.yaml")
+    described = read_sources(
+        Path(__file__).parents[2] / "recipes" / "sources" / "avikam1-nano.yaml"
+    )
     card = model_card(preset("avikam1-nano"), FACTS | {"sources": described})
     assert "translates everyday sentences" in card
     assert "| tatoeba |" in card

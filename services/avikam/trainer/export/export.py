@@ -147,7 +147,10 @@ def stored_tensors(weights: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 def held_out_examples(tokenizer: Tokenizer, data: Path, tokens: int) -> list[Example]:
-    """Validation pairs as translation requests, both directions, up to ``tokens`` counted."""
+    """Validation pairs as translation requests, both directions, up to ``tokens`` counted.
+
+    Of a corpus without pairs, its validation conversations.
+    """
     corpus = load_corpus(data, "valid")
     examples: list[Example] = []
     for pairs in zip(*_padded(list(corpus.pairs.values())), strict=True):
@@ -161,8 +164,12 @@ def held_out_examples(tokenizer: Tokenizer, data: Path, tokens: int) -> list[Exa
                 tokens -= sum(examples[-1].counts)
         if tokens <= 0:
             return examples
+    for turns in (turns for chats in corpus.chats.values() for turns in chats):
+        if not corpus.pairs and tokens > 0:
+            examples.append(chat(tokenizer, turns))
+            tokens -= sum(examples[-1].counts)
     if not examples:
-        raise ValueError(f"{data} has no parallel/valid pairs to measure int8 on")
+        raise ValueError(f"{data} has no validation pairs or conversations to measure int8 on")
     return examples
 
 
