@@ -1,4 +1,4 @@
-"""The way of a newcomer as docs/training.md tells it: own files in three forms, a served adapter."""
+"""A newcomer's way, as docs/training.md tells it: files in three forms, a served adapter."""
 
 from __future__ import annotations
 
