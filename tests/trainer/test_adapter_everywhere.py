@@ -12,10 +12,10 @@ from avikam.model.lora import AppliedAdapter, read_adapter
 from avikam.model.quantize import float_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.finetuning.command import trainable_base
+from avikam.trainer.finetuning.plain_model import PlainModel
 from avikam.trainer.finetuning.recipe import FinetuneRecipe
 from tests.gateway.harness import RunningGateway, serving
 from tests.trainer.conftest import Pipeline
-from tests.trainer.plain_model import PlainModel
 from tests.trainer.test_finetune import worker_logits
 from tests.worker.harness import eventually
 

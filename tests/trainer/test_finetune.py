@@ -28,6 +28,7 @@ from avikam.trainer.finetuning.eight_bit import quantize_base
 from avikam.trainer.finetuning.layers import LayerChoice, recomputed_layers, released_layers
 from avikam.trainer.finetuning.objective import regularized_loss, smoothing
 from avikam.trainer.finetuning.peft_files import write_adapter
+from avikam.trainer.finetuning.plain_model import PlainModel
 from avikam.trainer.finetuning.recipe import FinetuneRecipe, Phase
 from avikam.trainer.likelihood import one_per_row
 from avikam.trainer.loss import hidden_states
@@ -36,7 +37,6 @@ from tests.trainer.ahoy import RECIPE, ahoy
 from tests.trainer.builders import random_example, random_tokens, tiny_model
 from tests.trainer.commands import avikam, start
 from tests.trainer.conftest import Pipeline
-from tests.trainer.plain_model import PlainModel
 from tests.trainer.test_pretrain import wait_for_step
 
 
@@ -111,12 +111,16 @@ def _counted(tokens: list[int]) -> Any:
     return Example(tokens, [True] * len(tokens))
 
 
-SHAPES = [{}, {"num_heads": 8, "num_kv_heads": 4}]
+SHAPES: list[dict[str, Any]] = [
+    {},
+    {"num_heads": 8, "num_kv_heads": 4},
+    {"feed_forward": "swiglu", "layer_types": ("full", "hybrid")},
+]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=["multi-head", "grouped"])
+@pytest.mark.parametrize("shape", SHAPES, ids=["multi-head", "grouped", "swiglu with a full layer"])
 def test_peft_our_worker_and_a_merge_give_the_same_logits(
-    tmp_path: Path, shape: dict[str, int]
+    tmp_path: Path, shape: dict[str, Any]
 ) -> None:
     from peft import PeftModel
 

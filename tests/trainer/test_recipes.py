@@ -11,6 +11,7 @@ from avikam.model.config import preset
 from avikam.trainer.ablation.recipe import AblationRecipe
 from avikam.trainer.backtranslation import BacktranslationRecipe
 from avikam.trainer.evaluation.recipe import EvalRecipe
+from avikam.trainer.everything import EverythingRecipe
 from avikam.trainer.export.export import ExportRecipe
 from avikam.trainer.finetuning.recipe import FinetuneRecipe
 from avikam.trainer.preparation.recipe import CorpusRecipe
@@ -26,7 +27,15 @@ CLASSES: dict[str, type[Any]] = {
     "export": ExportRecipe,
     "finetune": FinetuneRecipe,
     "pretrain": PretrainConfig,
+    "toy": EverythingRecipe,
 }
+
+
+def test_the_toy_recipe_has_a_section_for_every_command() -> None:
+    toy = load_recipe(EverythingRecipe, FOLDER / "toy.yaml")
+    assert load_recipe(PretrainConfig, FOLDER / "toy.yaml") == toy.pretrain
+    assert load_recipe(FinetuneRecipe, FOLDER / "toy.yaml") == toy.finetune
+    assert toy.pretrain.model == "avikam1-test"
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)

@@ -136,7 +136,7 @@ def test_metrics_tell_tokens_speed_and_rates(tmp_path: Path) -> None:
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["tokens"] for row in rows] == [128 * (i + 1) for i in range(6)]
     assert all(row["tokens_per_second"] > 0 for row in rows)
-    assert rows[2]["rate/matrices"] == pytest.approx(0.02 * rows[2]["rate"])
+    assert rows[2]["rate_matrices"] == pytest.approx(0.02 * rows[2]["rate"])
     assert "tokens/s" in step_note(rows[2])
 
 

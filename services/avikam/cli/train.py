@@ -45,6 +45,26 @@ def corpus(
     typer.echo(report.read_text(encoding="utf-8"))
 
 
+@app.command("all")
+def everything(
+    raw: Annotated[Path, typer.Argument(help="Folder of .jsonl and .tsv files, plain or .gz.")],
+    out: Annotated[Path, typer.Argument(help="Folder for all that is made.")],
+    recipe: Recipe = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Evaluation sets that must not leak into training.")
+    ] = None,
+    device: Device = "auto",
+    sets: Set = None,
+) -> None:
+    """Every step in a row: corpus, vocabulary, pretraining, export, adapter, evaluation."""
+    from avikam.trainer.everything import Everything, EverythingRecipe
+    from avikam.trainer.recipe import load_recipe
+
+    with fail_clearly():
+        chosen = load_recipe(EverythingRecipe, recipe, sets)
+        typer.echo(Everything(raw, out, chosen, evaluation, device).run())
+
+
 @app.command()
 def leaks(data: Annotated[Path, typer.Argument(help="Corpus folder with eval/.")]) -> None:
     """Check that no training row holds evaluation text; exit status 1 when one does."""

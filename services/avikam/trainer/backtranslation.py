@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import sacrebleu
 
-from avikam.trainer.corpus import load_corpus
+from avikam.trainer.corpus import Corpus, load_corpus
 from avikam.trainer.evaluation.recipe import EvalRecipe
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.evaluation.translation import Translator
@@ -27,10 +28,12 @@ from avikam.trainer.preparation.leaks import LeakGuard
 from avikam.trainer.preparation.rows import Row, digest
 from avikam.trainer.preparation.shards import write_lines
 from avikam.trainer.progress import progress_bar
-from avikam.trainer.readers import read_jsonl
+from avikam.trainer.readers import find, read_jsonl, read_tsv
 from avikam.trainer.recipe import recipe
 from avikam.trainer.sources import REAL_SIDE
 
+_WORD = re.compile(r"[^\W\d_]{3,}")
+GENERATED = "generated_train"
 HEADER = "fr\ten\tdomain\tsource"
 
 
@@ -59,11 +62,16 @@ class Backtranslation:
         self._data = data
         self._recipe = recipe
         self._translator = Translator(subject, EvalRecipe(batch=recipe.batch))
+        self._words: dict[str, set[str]] = {}
         self._work = data / "parallel" / f".backtranslation-{key}"
 
     def run(self) -> str:
-        """Translate, check, write; returns a line of counts."""
+        """Translate, check, add to what earlier runs made; returns a line of counts.
+
+        Sentences that a pair has already, also one of an earlier run, are not tried again.
+        """
         corpus = load_corpus(self._data)
+        self._words = target_words(corpus)
         known = {digest(key_of(p.french)) for pairs in corpus.pairs.values() for p in pairs}
         known |= {digest(key_of(p.english)) for pairs in corpus.pairs.values() for p in pairs}
         passages = [p for group in corpus.passages.values() for p in group]
@@ -104,7 +112,7 @@ class Backtranslation:
         guard = LeakGuard()
         if (self._data / "eval").is_dir():
             guard.hold_out_evaluation(self._data / "eval")
-        lines = [HEADER]
+        lines = self._earlier()
         for chunk in chunks:
             for values in read_jsonl(chunk):
                 problem = self._problem(*values)
@@ -114,12 +122,18 @@ class Backtranslation:
                 if not problem:
                     lines.append("\t".join((*row.parts, row.domain, row.source)))
                 counts[problem or "kept"] += 1
-        write_lines(self._data / "parallel" / "generated_train.tsv.gz", lines)
+        write_lines(self._data / "parallel" / f"{GENERATED}.tsv.gz", lines)
         for chunk in chunks:
             chunk.unlink()
         if self._work.exists():
             self._work.rmdir()
         return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+
+    def _earlier(self) -> list[str]:
+        """The header and the pairs that earlier runs made, as lines."""
+        path = find(self._data / "parallel", GENERATED)
+        rows = read_tsv(path) if path else ()
+        return [HEADER, *("\t".join(row[c] for c in HEADER.split("\t")) for row in rows)]
 
     def _problem(self, language: str, original: str, output: str, returned: str) -> str:
         """Why a pair is not good enough; nothing when it is."""
@@ -128,6 +142,8 @@ class Backtranslation:
         shorter, longer = sorted((len(original), len(output)))
         if longer > self._recipe.length_ratio * shorter:
             return "unequal lengths"
+        if copied_words(original, output, self._words[other_language(language)]):
+            return "copied words"
         if round_trip_quality(original, returned) < self._recipe.round_trip:
             return "poor round trip"
         return ""
@@ -137,6 +153,36 @@ def _pair(language: str, original: str, output: str, returned: str) -> Row:
     first, second = (" ".join(text.split()) for text in (original, output))
     parts = (first, second) if language == "fr" else (second, first)
     return Row("pair", parts, "fr-en", REAL_SIDE[language], "avikam")
+
+
+def other_language(language: str) -> str:
+    """The language that a sentence is translated into."""
+    return "en" if language == "fr" else "fr"
+
+
+def target_words(corpus: Corpus) -> dict[str, set[str]]:
+    """The words of each language that its own texts and real pairs have, in lower case."""
+    words: dict[str, set[str]] = {"fr": set(), "en": set()}
+    for domain, pairs in corpus.pairs.items():
+        for pair in pairs if domain not in REAL_SIDE.values() else ():
+            words["fr"].update(_WORD.findall(pair.french.lower()))
+            words["en"].update(_WORD.findall(pair.english.lower()))
+    for passages in corpus.passages.values():
+        for passage in passages:
+            words.setdefault(passage.language, set()).update(_WORD.findall(passage.text.lower()))
+    return words
+
+
+def copied_words(original: str, output: str, known: set[str]) -> set[str]:
+    """Words left untranslated: in both sentences, but in no text of the output's language.
+
+    Capitalised words may be names and stay.
+
+    >>> copied_words("Ils mènent les vaches.", "They lead the vaches.", {"they", "lead", "the"})
+    {'vaches'}
+    """
+    shared = set(_WORD.findall(original)) & set(_WORD.findall(output))
+    return {word for word in shared if word.islower() and word not in known}
 
 
 def round_trip_quality(original: str, returned: str) -> float:

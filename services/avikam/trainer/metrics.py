@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+METRICS = "metrics.jsonl"
+
 
 class MetricsFile:
     """Appends to ``metrics.jsonl``; lines after the checkpoint a run resumes from are dropped.
@@ -43,6 +45,6 @@ def step_note(figures: dict[str, float]) -> str:
     step = f"step {figures['step']:.0f}"
     if "skipped" in figures:
         return f"{step}  not finite, skipped"
-    rate = figures.get("rate/matrices", figures["rate"])
+    rate = figures.get("rate_matrices", figures["rate"])
     speed = f"{figures['tokens_per_second']:,.0f} tokens/s"
     return f"{step}  loss {figures['loss']:.3f}  {speed}  rate {rate:.2g}"

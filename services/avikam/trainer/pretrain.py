@@ -216,7 +216,8 @@ class Pretraining:
         """
         self.progress.skipped += 1
         if self._guard.gives_up:
-            self.save()
+            if all(bool(w.isfinite().all()) for w in self._model.parameters()):
+                self.save()
             raise FloatingPointError(
                 f"loss {loss} and gradient norm {norm} at step {self.progress.step}, as in the "
                 f"steps before; {self.state_file} holds the last good state, go on from it with "
@@ -247,7 +248,7 @@ class Pretraining:
         if not self._world.leads:
             return
         rates = {
-            f"rate/{name}": getattr(self._config.rates, name) * figures["rate"]
+            f"rate_{name}": getattr(self._config.rates, name) * figures["rate"]
             for name in ("matrices", "vectors")
             if "rate" in figures
         }

@@ -16,6 +16,14 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 T = TypeVar("T")
+_SECTIONS = {
+    "CorpusRecipe": "corpus",
+    "PretrainConfig": "pretrain",
+    "ExportRecipe": "export",
+    "FinetuneRecipe": "finetune",
+    "EvalRecipe": "eval",
+}
+"""The section of a file for every command that a recipe class takes."""
 
 
 class RecipeError(ValueError):
@@ -34,9 +42,10 @@ def load_recipe(
 ) -> T:
     """``cls`` from a YAML mapping, then ``key=value`` of ``sets``, then ``changes`` not None.
 
-    A key of ``sets`` may name a value inside a mapping: ``rates.matrices=0.01``.
+    A key of ``sets`` may name a value inside a mapping: ``rates.matrices=0.01``. Of a file with a
+    section for every command (``recipes/toy.yaml``) the class takes its own.
     """
-    values = _read(path) if path else {}
+    values = _section(cls, _read(path)) if path else {}
     for text in sets or ():
         _set(values, text)
     values |= {name: value for name, value in changes.items() if value is not None}
@@ -44,6 +53,14 @@ def load_recipe(
         return cls(**values)
     except ValidationError as error:
         raise RecipeError(_explain(cls, path, error)) from error
+
+
+def _section(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """What of a file's values belongs to ``cls``: all of them, or its command's section."""
+    name = _SECTIONS.get(cls.__name__, "")
+    section = values.get(name)
+    whole = name in cls.__dataclass_fields__ or not isinstance(section, dict)
+    return values if whole else {str(key): value for key, value in section.items()}
 
 
 def _set(values: dict[str, Any], text: str) -> None:

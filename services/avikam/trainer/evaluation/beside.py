@@ -54,7 +54,7 @@ _SECTIONS = (
 def side_by_side(reports: Reports) -> str:
     """The tables of every task that the first report has; sizes, speed and memory left out."""
     tasks = next(iter(reports.values()))["tasks"]
-    parts = [_section(s, reports) for s in _SECTIONS if s.task in tasks]
+    parts = [_section(s, reports) for s in _SECTIONS if tasks.get(s.task)]
     if set(QUESTIONS) & set(tasks):
         parts.append(_questions(reports))
     return "\n\n".join(parts)

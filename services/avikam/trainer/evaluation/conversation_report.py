@@ -15,7 +15,7 @@ def conversation_parts(tasks: dict[str, Any]) -> list[str]:
         ("faithfulness", "Names, numbers, repetitions", _faithfulness),
         ("refusal", "Refusals", _refusal),
     ):
-        if task in tasks:
+        if tasks.get(task):
             parts += [f"## {title}", write(tasks[task])]
     return parts
 

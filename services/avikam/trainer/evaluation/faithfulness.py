@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _NUMBER = re.compile(r"\d+")
-_NAME = re.compile(r"(?<=[\w,;:'’] )[A-ZÀÂÇÉÈÊÎÔÛ][\w'-]+|(?<=')[A-ZÀÂÇÉÈÊÎÔÛ][\w-]+")
+_WORD = re.compile(r"[\w-]+")
+_NAME = re.compile(r"(?:(?<=[\w,;:'’] )|(?<='))[A-ZÀÂÇÉÈÊÎÔÛ][\w-]+")
 _SAID_THRICE = re.compile(r"(\b\w[\w' ]*\w\b)(?:[\s,.;:!?]+\1\b){2}", re.IGNORECASE)
 
 
@@ -35,8 +36,8 @@ def faithfulness(
     """Shares of the names and numbers common to source and reference that the output keeps."""
     kept = {"names": [0, 0], "numbers": [0, 0]}
     for source, reference, output in zip(sources, references, outputs, strict=True):
-        shared = names(source) & set(re.findall(r"[\w'-]+", reference))
-        _count(kept["names"], shared, set(re.findall(r"[\w-]+", output)) | names(output))
+        shared = names(source) & set(_WORD.findall(reference))
+        _count(kept["names"], shared, set(_WORD.findall(output)))
         digits = set(_NUMBER.findall(source)) & set(_NUMBER.findall(reference))
         _count(kept["numbers"], digits, set(_NUMBER.findall(output)))
     circles = sum(

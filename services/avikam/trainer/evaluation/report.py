@@ -37,12 +37,12 @@ def markdown(report: dict[str, Any]) -> str:
         "## Summary",
         table(("figure", "value"), report["summary"].items()),
     ]
-    if "translation" in tasks:
+    if tasks.get("translation"):
         parts += ["## Translation, parallel/test", _translation(tasks["translation"])]
-    if "public-translation" in tasks:
+    if tasks.get("public-translation"):
         parts += ["## Translation, public sets", _public(tasks["public-translation"])]
     parts += conversation_parts(tasks)
-    if "perplexity" in tasks:
+    if tasks.get("perplexity"):
         parts += [
             f"## Perplexity ({recipe['context']} tokens of context)",
             _perplexity(tasks["perplexity"]),

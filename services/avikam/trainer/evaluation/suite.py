@@ -121,6 +121,8 @@ class Suite:
 
     def _translation(self) -> dict[str, Any]:
         pairs = capped(parallel_test(self._data), self._recipe.limit)
+        if not pairs:
+            return {}
         with progress_bar("translation parallel/test", 2 * len(pairs)) as bar:
             return self._translator.score(pairs, _counting(bar))
 
@@ -135,6 +137,8 @@ class Suite:
 
     def _faithfulness(self) -> dict[str, Any]:
         pairs = capped(parallel_test(self._data), self._recipe.limit)
+        if not pairs:
+            return {}
         result = {}
         with progress_bar("faithfulness parallel/test", 2 * len(pairs)) as bar:
             for direction in DIRECTIONS:
@@ -148,6 +152,8 @@ class Suite:
         recipe = self._recipe
         most = min(recipe.conversation_pairs, recipe.limit or recipe.conversation_pairs)
         pairs = everyday(parallel_test(self._data), most)
+        if not pairs:
+            return {}
         with progress_bar("conversations", count_settings() * len(pairs)) as bar:
             return score_conversations(self._subject, pairs, recipe, _counting(bar))
 

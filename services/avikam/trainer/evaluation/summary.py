@@ -26,8 +26,10 @@ def summarize(tasks: dict[str, Any], config: ModelConfig) -> dict[str, float]:
         scores = [tasks["translation"][d]["all"]["bleu"] for d in tasks["translation"]]
         parts["bleu"] = sum(scores) / len(scores) / 100
     if tasks.get("perplexity"):
-        french = tasks["perplexity"]["test"]["fr"]["all"]["perplexity"]
-        parts["normalized_perplexity"] = normalized_perplexity(french, config.vocab_size)
+        french = tasks["perplexity"]["test"].get("fr")
+        if french:
+            perplexity = french["all"]["perplexity"]
+            parts["normalized_perplexity"] = normalized_perplexity(perplexity, config.vocab_size)
     if len(parts) == 3:
         parts["composite"] = composite(
             parts["accuracy"], parts["bleu"], parts["normalized_perplexity"]

@@ -14,17 +14,15 @@ from avikam.model.manifest import write_manifest
 from avikam.trainer.evaluation.beside import side_by_side
 from avikam.trainer.evaluation.subject import load_subject
 from avikam.trainer.evaluation.tables import table
-from avikam.trainer.export.showcase import showcase
+from avikam.trainer.export.showcase import showcase, showcase_conversations
 
 FACTS = "export.json"
 """Beside the weights: everything the card states, so that it can be written again."""
 
-_SOURCES = Path(__file__).with_name("sources.yaml")
-
 
 def read_sources(path: Path | None) -> dict[str, Any]:
-    """The data sources of a card; the embedded model's when no file is given."""
-    described = yaml.safe_load((path or _SOURCES).read_text(encoding="utf-8"))
+    """The data sources of a card, its description and ``limits`` of use; nothing without a file."""
+    described = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {"sources": []}
     for source in described.get("sources", []):
         missing = {"name", "repository", "licence"} - set(source)
         if missing:
@@ -46,7 +44,8 @@ def refresh_card(folder: Path, evaluation: Path, baseline: Path | None = None) -
         for path in (evaluation, baseline)
     )
     write_manifest(folder)  # the evaluation may be a file of the folder, newer than its sum
-    facts["answers"] = showcase(load_subject(folder))
+    subject = load_subject(folder)
+    facts["answers"], facts["conversations"] = showcase(subject), showcase_conversations(subject)
     facts_file.write_text(facts_text(facts), encoding="utf-8")
     config = ModelConfig.from_file(folder / "config.json")
     (folder / CARD).write_text(model_card(config, facts, report, other), encoding="utf-8")
@@ -67,8 +66,10 @@ def model_card(
 ) -> str:
     """The card as Markdown."""
     parts = [f"# {config.name}", _introduction(config, facts)]
-    parts += ["## Use and limits", _LIMITS]
+    parts += ["## Use and limits", facts["sources"].get("limits") or _NOT_SAID]
     parts += ["## Answers", _answers(facts)]
+    if facts.get("conversations"):
+        parts += ["## Conversations", _conversations(facts)]
     parts += ["## Training", _training(facts)]
     if facts.get("calibration"):
         parts += ["## Int8", _calibration(facts["calibration"])]
@@ -78,12 +79,11 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_LIMITS = """\
-The model translates everyday sentences between French and English, answers short requests in the
-language they were asked in, and does small exercises. It is far too small to know facts: answers
-about the world are often wrong, and it may state them fluently. It must not be used for medical,
-legal or safety decisions. Quebec, Belgian, Swiss and African French are covered by a short list of
-words only. Text outside everyday language (law, science, news) translates poorly."""
+_NOT_SAID = (
+    "Nobody has said what this model may be used for. A model of this size knows few facts and may "
+    "state wrong ones fluently; do not use it for medical, legal or safety decisions."
+)
+_NO_SOURCES = "The sources of the data were not stated when the model was exported (`--sources`)."
 
 
 def _introduction(config: ModelConfig, facts: dict[str, Any]) -> str:
@@ -102,6 +102,17 @@ def _answers(facts: dict[str, Any]) -> str:
     return f"The model's own answers, unedited (greedy, {facts['weights']} weights).\n\n" + table(
         ("prompt", "answer"), rows
     )
+
+
+def _conversations(facts: dict[str, Any]) -> str:
+    """Each conversation as a quotation; the user's turns are given, the model's are its own."""
+    said = "The user's turns are fixed; every answer is the model's own, unedited, right or wrong."
+    names = {"system": "System", "user": "User", "assistant": "Model"}
+    told = [
+        "\n".join(f"> **{names[role]}:** {_cell(text)}<br>" for role, text in turns)
+        for turns in facts["conversations"]
+    ]
+    return "\n\n".join([said, *told])
 
 
 def _cell(text: str) -> str:
@@ -177,6 +188,8 @@ def _quick(report: dict[str, Any]) -> str:
 
 
 def _sources(described: dict[str, Any]) -> str:
+    if not described["sources"]:
+        return _NO_SOURCES
     rows = [
         (s["name"], s["repository"], s.get("commit", ""), s["licence"], s.get("used_for", ""))
         for s in described["sources"]

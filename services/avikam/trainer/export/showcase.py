@@ -1,34 +1,40 @@
-"""Twenty everyday prompts, answered by the model itself, unedited."""
+"""Everyday prompts and conversations, answered by the model itself, unedited."""
 
 from __future__ import annotations
 
-from avikam.trainer.evaluation.subject import Subject
+from importlib.resources import files
+from typing import Any
 
-PROMPTS = (
-    "Traduis en anglais : Où est la gare ?",
-    "Translate to French: I am hungry.",
-    "Traduis en anglais : Il fait très froid ce matin.",
-    "Translate into French: Can you help me, please?",
-    "Traduis en anglais : Je voudrais un café, s'il vous plaît.",
-    "Translate into French: What time does the train leave?",
-    "Traduis en anglais : Ma sœur habite à Montréal depuis deux ans.",
-    "Translate into French: We are going to the market tomorrow.",
-    "Comment dit-on en anglais : Je ne comprends pas.",
-    "Translate into French: Happy birthday!",
-    "Traduis en anglais : Combien coûte ce livre ?",
-    "Translate into French: The children are playing in the garden.",
-    "Bonjour !",
-    "Hello, how are you?",
-    "Que peux-tu faire ?",
-    "What is 12 + 30?",
-    "Merci beaucoup !",
-    "Quel temps fera-t-il demain ?",
-    "Que veut dire « magasiner » au Québec ?",
-    "Can you book a flight for me?",
-)
+import yaml
+
+from avikam.trainer.evaluation.subject import Subject, Turns
+
+_ANSWER_TOKENS = 64
 
 
 def showcase(subject: Subject, limit: int = 48) -> list[tuple[str, str]]:
-    """(prompt, greedy answer) of every prompt."""
-    answers = subject.answer(list(PROMPTS), [limit] * len(PROMPTS), len(PROMPTS), lambda done: None)
-    return list(zip(PROMPTS, answers, strict=True))
+    """(prompt, greedy answer) of every single prompt."""
+    prompts = _read()["prompts"]
+    answers = subject.answer(prompts, [limit] * len(prompts), len(prompts), lambda done: None)
+    return list(zip(prompts, answers, strict=True))
+
+
+def showcase_conversations(subject: Subject) -> list[Turns]:
+    """Every conversation with the model's own answers, which it sees in its later turns."""
+    scripts = _read()["conversations"]
+    held: list[Turns] = [[("system", s["system"])] if "system" in s else [] for s in scripts]
+    for turn in range(max(len(script["user"]) for script in scripts)):
+        speaking = [i for i, script in enumerate(scripts) if turn < len(script["user"])]
+        for i in speaking:
+            held[i].append(("user", scripts[i]["user"][turn]))
+        limits = [_ANSWER_TOKENS] * len(speaking)
+        asked = [held[i] for i in speaking]
+        answers = subject.reply(asked, limits, len(asked), lambda done: None)
+        for i, answer in zip(speaking, answers, strict=True):
+            held[i].append(("assistant", answer))
+    return held
+
+
+def _read() -> dict[str, Any]:
+    text = files(__package__).joinpath("showcase.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))

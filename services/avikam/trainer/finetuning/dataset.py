@@ -36,7 +36,7 @@ def load_dataset(folder: Path, tokenizer: Tokenizer, length: int, valid: float =
     if path is None:
         raise FileNotFoundError(f"{folder} holds no train.jsonl with conversations")
     train, notes = read_examples(path, tokenizer, length)
-    if held_out:
+    if held_out and next(read_jsonl(held_out), None):
         checked, more = read_examples(held_out, tokenizer, length)
         return Dataset(train, checked, notes + more)
     train, checked = split_off(train, valid)
