@@ -25,6 +25,7 @@ YARN = {
     "beta_fast": 16.0,
 }  # fmt: skip
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+HALF = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
 KINDS = ["full_attention", "sliding_attention", "full_attention"]
 SERVED: dict[str, tuple[str, dict[str, Any]]] = {
     "llama 2": ("llama", {"num_key_value_heads": 6}),
@@ -49,8 +50,8 @@ SERVED: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3 with biases": ("qwen3", {"head_dim": 8, "attention_bias": True}),
     "gemma 3": (
         "gemma3_text",
-        {"head_dim": 16, "num_key_value_heads": 1, "sliding_window": 16, "query_pre_attn_scalar": 24,
-         "layer_types": KINDS},
+        {"head_dim": 16, "num_key_value_heads": 1, "sliding_window": 16,
+         "query_pre_attn_scalar": 24, "layer_types": KINDS},
     ),
     "gemma 3, stretched": (
         "gemma3_text",
@@ -144,9 +145,11 @@ ALIKE: dict[str, tuple[str, dict[str, Any]]] = {
     "llama with biases in the FFN": ("llama", {"mlp_bias": True}),
     "llama with another activation": ("llama", {"hidden_act": "relu"}),
     "llama, dynamic": ("llama", {"rope_parameters": LINEAR | {"rope_type": "dynamic"}}),
-    "llama, half rotary": ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}),
+    "llama, half rotary": ("llama", {"rope_parameters": HALF}),
     "gemma 3 with a soft cap": ("gemma3_text", {"head_dim": 8, "final_logit_softcapping": 30.0}),
-    "gemma 3 that looks both ways": ("gemma3_text", {"head_dim": 8, "use_bidirectional_attention": True}),
+    "gemma 3 that looks both ways": (
+        "gemma3_text", {"head_dim": 8, "use_bidirectional_attention": True}
+    ),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 
 from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.plan import StepPlan
+from avikam.model.backends import Backend
 from avikam.model.config import ModelConfig
 from avikam.model.loading import from_int8_weights
 from avikam.model.native import build
@@ -19,7 +20,6 @@ from avikam.model.native.selftest import native_problem
 from avikam.model.native.slots import NativeSlots
 from avikam.model.quantize import quantize_state
 from avikam.model.reference import reference_logits
-from avikam.model.steps import int8_slots
 from tests.model.builders import random_tokens, random_weights, small_config
 from tests.model.native_runs import LENGTH, SHAPES, native, run
 
@@ -145,4 +145,4 @@ def test_a_context_whose_sums_would_overflow_is_refused_before_memory_is_taken()
     config = small_config(layer_types=("full", "hybrid"), max_positions=65_600)
     with pytest.raises(NativeUnavailableError, match=r"65600 entries .* 65535"):
         NativeSlots(config, 1_000_000)
-    assert isinstance(int8_slots(config, 1), Int8Slots), "PyTorch's sums are wide enough"
+    assert isinstance(Backend("int8").slots(config, 1), Int8Slots), "PyTorch's sums are wide enough"

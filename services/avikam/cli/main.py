@@ -40,7 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 # What the base install leaves out, and the extra that has it.
 _EXTRAS = {
-    **dict.fromkeys(("numpy", "safetensors", "sentencepiece", "torch"), "avikam[worker]"),
+    **dict.fromkeys(
+        ("jinja2", "numpy", "safetensors", "sentencepiece", "tokenizers", "torch"), "avikam[worker]"
+    ),
     **dict.fromkeys(("matplotlib", "mlflow", "sacrebleu"), "avikam[train]"),
 }
 _COMPLETION = {"install_completion", "show_completion"}

@@ -56,7 +56,7 @@ def serve(
     given = {name: value for name, value in flags.items() if name not in _GATEWAY_ONLY}
     worker, worker_flags = _section(WorkerSettings, "worker", config, given, gateways)
     if worker.engine == "real":
-        _check_model(worker.model)
+        worker, worker_flags = _with_model(worker, worker_flags)
     from avikam.cli.cluster import Cluster
     from avikam.cli.plan import ClusterPlan, free_ports
     from avikam.cli.progress import Progress
@@ -95,6 +95,22 @@ def _section(
         return load_with_origins(cls, section, config, given).settings, given
     except SettingsError as error:
         fail(*error.problems)
+
+
+def _with_model(
+    worker: WorkerSettings, flags: dict[str, Any]
+) -> tuple[WorkerSettings, dict[str, Any]]:
+    """A checkpoint that is whole: the one named, or the import of the source that is named."""
+    from avikam.cli.imports import imported, speaks_foreign
+    from avikam.model.manifest import MANIFEST
+
+    folder = worker.model
+    whole = (folder / MANIFEST).is_file()
+    foreign = speaks_foreign(folder) if folder.is_dir() else not folder.is_absolute()
+    if not whole and (foreign or folder.is_file()):
+        folder = imported(str(folder), worker.stored_type)
+    _check_model(folder)
+    return worker.model_copy(update={"model": folder}), flags | {"model": folder}
 
 
 def _check_model(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avikam.engine.adapters import AdapterStore, Apply
+from avikam.engine.context import context_length
 from avikam.engine.device.accelerator import CudaAccelerator
 from avikam.engine.device.runner import DeviceRunner
 from avikam.engine.engine import TorchEngine
@@ -20,18 +21,17 @@ from avikam.engine.numerics import numerics
 from avikam.engine.parallel.rank import RankSetup
 from avikam.engine.parallel.team import RankTeam
 from avikam.engine.runner import ModelRunner
-from avikam.model.attention.choose import choose_backend
 from avikam.model.attention.device_slots import DeviceSlots
-from avikam.model.attention.float_slots import FloatSlots
 from avikam.model.attention.slots import SlotState
 from avikam.model.attention.snapshot import SlotStore
+from avikam.model.backends import Backend
 from avikam.model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from avikam.model.config import ModelConfig
-from avikam.model.loading import WeightType, load_model, resolve_weight_type
+from avikam.model.loading import WeightType, resolve_weight_type
 from avikam.model.lora import Adapter, AppliedAdapter
 from avikam.model.manifest import WEIGHTS
 from avikam.model.parallel.shard import check_ranks
-from avikam.model.steps import StepModel, int8_model, int8_slots
+from avikam.model.steps import StepModel
 from avikam.model.tokenizer import TokenizerError
 from avikam.model.vocabulary.load import load_tokenizer
 from avikam.model.vocabulary.protocol import ModelTokenizer
@@ -50,6 +50,7 @@ class EngineOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     weights: WeightType = "auto"
     slots: int = 32
+    max_model_len: int = 0  # 0: the model's own, or as long as the slots fit into memory
     token_budget: int = 512
     queue_requests: int = 1024
     queue_tokens: int = 1_000_000
@@ -70,6 +71,9 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     tokenizer = _tokenizer(checkpoint)
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
+    backend = Backend(kind, device, options.native)
+    length = context_length(checkpoint.config, options.max_model_len, options.slots, backend)
+    checkpoint = replace(checkpoint, config=checkpoint.config.with_changes(max_positions=length))
     never = torch.tensor(sorted(tokenizer.control_ids - tokenizer.eos_ids))
     runner, apply = _runner(options, checkpoint, kind, device, never)
     adapters = AdapterStore(checkpoint.config, options.adapters, options.adapter_bytes, apply)
@@ -123,23 +127,14 @@ def slot_cache(
     config: ModelConfig, slots: int, kind: WeightType, device: str = "cpu", *, native: bool = True
 ) -> SlotState:
     """The attention backend of a weight type: int8 is exact, floats agree with the reference."""
-    dtype = torch.float32 if kind == "float32" else torch.bfloat16
-    if device == "cuda":
-        heads = (config.num_heads, config.num_kv_heads)
-        backend = choose_backend(device, dtype, heads, config.head_dim)
-        return DeviceSlots(config, slots, device, dtype, backend)
-    if kind != "int8":
-        return FloatSlots(config, slots, device, dtype)
-    return int8_slots(config, slots, native=native)
+    return Backend(kind, device, native).slots(config, slots)
 
 
 def step_model(
     checkpoint: Checkpoint, kind: WeightType, device: str, cache: SlotState
 ) -> StepModel:
     """The model in the form that fits the slots."""
-    if kind == "int8" and device == "cpu":
-        return int8_model(checkpoint, cache)
-    return load_model(checkpoint, kind, device)
+    return Backend(kind, device).model(checkpoint, cache)
 
 
 def default_sampling(generation: dict[str, Any]) -> SamplingParams:
@@ -168,13 +163,13 @@ def _runner(
     if options.ranks > 1:
         team = RankTeam(_first_rank(options, checkpoint, kind, device), checkpoint)
         return ModelRunner(team.rank.model, team.rank.cache, never, team), team.apply
-    cache = slot_cache(checkpoint.config, options.slots, kind, device, native=options.native)
-    exact = kind == "int8" and device == "cpu"
+    backend = Backend(kind, device, options.native)
+    cache = backend.slots(checkpoint.config, options.slots)
 
     def apply(adapter: Adapter, _folder: Path) -> AppliedAdapter:
-        return AppliedAdapter(adapter, exact=exact, device=device)
+        return backend.adapter(adapter)
 
-    model = step_model(checkpoint, kind, device, cache)
+    model = backend.model(checkpoint, cache)
     if options.ahead and device == "cuda" and isinstance(cache, DeviceSlots):
         return DeviceRunner(model, cache, never, CudaAccelerator()), apply
     return ModelRunner(model, cache, never), apply

@@ -46,15 +46,19 @@ def resolve_weight_type(
     if asked not in get_args(WeightType):
         known = ", ".join(get_args(WeightType))
         raise CheckpointError(f"unknown weight type {asked!r}; use one of {known}")
-    on_cpu = device == "cpu"
     if asked in ("llm-int8", "nf4") and bitsandbytes_problem():
         raise CheckpointError(f"weights {asked}: {bitsandbytes_problem()}")
     if asked != "auto":
         return asked
     stored = checkpoint.stored_type
-    if stored == "int8" and on_cpu:
+    if stored == "int8" and runs_exact("int8", device):
         return "int8"
     return "float32" if stored == "float32" else "bfloat16"
+
+
+def runs_exact(kind: WeightType, device: str) -> bool:
+    """Whether products are sums of integers, which have no order: int8 weights on a CPU."""
+    return kind == "int8" and device == "cpu"
 
 
 def load_model(checkpoint: Checkpoint, asked: WeightType = "auto", device: str = "cpu") -> Avikam1:
@@ -71,7 +75,7 @@ def build_model(
 ) -> Avikam1:
     """A model of ``kind`` around stored tensors, float or int8."""
     model = Avikam1(config, device="meta")
-    if kind == "int8" and device == "cpu":
+    if runs_exact(kind, device):
         _fill_int8(model, weights)
     else:
         _fill_float(model, weights, kind, device)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avikam.model.attention.plan import Chunk, StepPlan
+from avikam.model.backends import Backend
 from avikam.model.checkpoint import Checkpoint
-from avikam.model.steps import int8_model, int8_slots
 from avikam.trainer.decoding import Advance, Request, room
 from avikam.trainer.examples import Example
 from avikam.trainer.likelihood import Likelihood
@@ -25,8 +25,9 @@ class ServedModel:
 
     def __init__(self, checkpoint: Checkpoint, slots: int = 64) -> None:
         self.config = checkpoint.config
-        self._slots = int8_slots(checkpoint.config, slots)
-        self._model = int8_model(checkpoint, self._slots)
+        backend = Backend("int8")
+        self._slots = backend.slots(checkpoint.config, slots)
+        self._model = backend.model(checkpoint, self._slots)
 
     @torch.inference_mode()
     def log_likelihoods(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avikam.engine.interface import Engine
-from avikam.worker.settings import WorkerSettings
+from avikam.model.manifest import MANIFEST
+from avikam.worker.settings import WorkerSettings, embedded_model
 
 if TYPE_CHECKING:
     from avikam.engine.kv.prefix_cache import KvOptions
@@ -26,10 +28,11 @@ def _real(settings: WorkerSettings) -> Engine:
     from avikam.engine.build import build_engine as build_real_engine
 
     options = EngineOptions(
-        model=settings.model,
+        model=_checkpoint(settings),
         device=settings.device,
         weights=settings.weights,
         slots=settings.slots,
+        max_model_len=settings.max_model_len,
         token_budget=settings.token_budget,
         queue_requests=settings.queue_requests,
         queue_tokens=settings.queue_tokens,
@@ -42,6 +45,15 @@ def _real(settings: WorkerSettings) -> Engine:
         kv=_kv_options(settings),
     )
     return build_real_engine(options)
+
+
+def _checkpoint(settings: WorkerSettings) -> Path:
+    """The folder that ``model`` names, imported first where it is a foreign source."""
+    from avikam.model.imports.resolve import resolve_model
+
+    if (settings.model / MANIFEST).is_file() or settings.model == embedded_model():
+        return settings.model
+    return resolve_model(str(settings.model), settings.stored_type)
 
 
 def _kv_options(settings: WorkerSettings) -> KvOptions | None:

@@ -55,7 +55,8 @@ class WorkerSettings(Settings):
     )
     model: Path = Field(
         default_factory=embedded_model,
-        description="Checkpoint folder; the embedded model by default.",
+        description="Checkpoint folder, Hugging Face folder, .gguf file, org/name[@revision] on "
+        "the hub, or smollm2; the embedded model by default.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the model runs; auto takes a GPU when there is one."
@@ -66,6 +67,12 @@ class WorkerSettings(Settings):
         "llm-int8 and nf4 need bitsandbytes.",
     )
     slots: int = Field(default=32, ge=1, description="Sequences that run at the same time.")
+    max_model_len: int = Field(
+        default=0,
+        ge=0,
+        description="Longest prompt and answer in tokens; 0 takes the model's own, or less where "
+        "the slots would not fit into memory.",
+    )
     token_budget: int = Field(
         default=512, ge=64, multiple_of=64, description="Tokens computed per step at most."
     )
@@ -166,6 +173,14 @@ class WorkerSettings(Settings):
         default="",
         description="The fake engine's pace and faults, e.g. ttft=20ms,tpot=2ms,die@17.",
     )
+
+    @property
+    def stored_type(self) -> Literal["int8", "bfloat16", "float32"]:
+        """How a foreign model is stored when it is imported for these settings."""
+        if self.weights == "float32":
+            return "float32"
+        exact = self.weights == "int8" or (self.weights == "auto" and self.device != "cuda")
+        return "int8" if exact else "bfloat16"
 
     @model_validator(mode="after")
     def _whole_certificate(self) -> WorkerSettings:

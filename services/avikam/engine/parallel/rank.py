@@ -9,14 +9,11 @@ import orjson
 import torch
 
 from avikam.engine.parallel.control import ControlChannel
-from avikam.model.attention.choose import choose_backend
-from avikam.model.attention.device_slots import DeviceSlots
-from avikam.model.attention.float_slots import FloatSlots
-from avikam.model.attention.int8_slots import Int8Slots
 from avikam.model.attention.slots import SlotState
+from avikam.model.backends import Backend
 from avikam.model.checkpoint import Checkpoint
 from avikam.model.config import ModelConfig
-from avikam.model.loading import WeightType
+from avikam.model.loading import WeightType, runs_exact
 from avikam.model.lora import Adapter, AppliedAdapter
 from avikam.model.parallel.adapters import sharded_pair
 from avikam.model.parallel.group import connect
@@ -66,7 +63,7 @@ class Rank:
     @property
     def exact(self) -> bool:
         """Whether sums are integers, so that ranks agree with one rank bit for bit."""
-        return self.setup.kind == "int8" and self.setup.device == "cpu"
+        return runs_exact(self.setup.kind, self.setup.device)
 
     def apply(self, adapter: Adapter) -> AppliedAdapter:
         """This rank's part of an adapter."""
@@ -74,12 +71,6 @@ class Rank:
         return AppliedAdapter(adapter, exact=self.exact, pair=pair)
 
     def _slots(self, config: ModelConfig) -> SlotState:
-        if self.exact:
-            return Int8Slots(config, self.setup.slots)
-        dtype = torch.float32 if self.setup.kind == "float32" else torch.bfloat16
-        slots, device = self.setup.slots, self.setup.device
-        if device == "cpu":
-            return FloatSlots(config, slots, device, dtype)
-        heads = (config.num_heads, config.num_kv_heads)
-        backend = choose_backend(device, dtype, heads, config.head_dim)
-        return DeviceSlots(config, slots, device, dtype, backend)
+        """Not native: the ranks' sums lie between the parts of a layer."""
+        backend = Backend(self.setup.kind, self.setup.device, native=False)
+        return backend.slots(config, self.setup.slots)

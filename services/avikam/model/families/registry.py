@@ -33,8 +33,10 @@ def family_of(values: Mapping[str, Any], name: str) -> Family:
     fields = Fields(values)
     if values.get("model_type") != model_type:
         raise fields.problem("model_type", f"{architecture} has {model_type!r}")
-    if values.get("quantization_config"):
-        method = dict(values["quantization_config"]).get("quant_method", "another tool")
+    quantised = values.get("quantization_config")
+    if quantised:
+        stated = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
+        method = str(stated or "another tool")[:40]
         raise FamilyError(f"the weights are quantised by {method}; take the unquantised model")
     try:
         return read(fields, name)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from avikam.model.config import ModelConfig
 from avikam.model.linear import Biased
-from avikam.model.loading import WeightType, build_model
+from avikam.model.loading import WeightType, build_model, runs_exact
 from avikam.model.parallel.group import RankGroup
 from avikam.model.parallel.linear import SummedInt8, SummedLinear
 from avikam.model.parallel.shard import Sharding, shard_config
@@ -26,7 +26,7 @@ def build_shard(
     group: RankGroup,
 ) -> Avikam1:
     """The model of ``group``'s rank; all ranks must run the same steps from here on."""
-    exact = kind == "int8" and device == "cpu"
+    exact = runs_exact(kind, device)
     weights = Sharding(config, group.rank, group.ranks).weights(stored, int8=exact)
     model = build_model(shard_config(config, group.ranks), weights, kind, device)
     for name, module in list(model.named_modules()):

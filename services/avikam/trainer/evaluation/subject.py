@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avikam.model.checkpoint import load_checkpoint
-from avikam.model.loading import WeightType, from_float_weights, load_model
+from avikam.model.loading import WeightType, from_float_weights, load_model, runs_exact
 from avikam.model.manifest import CONFIG, TOKENIZER, WEIGHTS
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1
@@ -79,7 +79,7 @@ def load_subject(
         model = load_model(checkpoint, weights, device)
         kind = checkpoint.stored_type if weights == "auto" else weights
         own = Tokenizer(checkpoint.tokenizer_file)
-        served = ServedModel(checkpoint) if kind == "int8" and device == "cpu" else None
+        served = ServedModel(checkpoint) if runs_exact(kind, device) else None
         return Subject(model, own, model.config.name, kind, _digest(path), served)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is neither a checkpoint folder nor a training state")
