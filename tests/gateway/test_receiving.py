@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections import Counter
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avikam.gateway.doors.grpc.receiving import Receiving
+from avikam.protocol.errors import ApiError
 from avikam.protocol.limits import MIB
 from avikam.v1 import generation_pb2 as pb
 from avikam.v1 import inference_pb2
@@ -107,3 +109,19 @@ async def test_what_a_message_may_be(size: int, compression: Compression, code: 
 
     assert refused.value.code() is code
     assert room
+
+
+async def test_refused_calls_leave_nothing_behind() -> None:
+    """grpc.aio keeps the error that ended a call, and what the error holds."""
+    body = inference_pb2.GenerateRequest(prompts=[pb.Prompt(text="a" * MIB)]).SerializeToString()
+    async with (
+        serving(grpc_port=0) as gateway,
+        connected(f"{LOOPBACK}:{gateway.server.grpc_port}") as channel,
+    ):
+        for _ in range(10):
+            with pytest.raises(aio.AioRpcError):
+                await channel.unary_unary(GENERATE, None, None)(body)
+        gc.collect()
+        kept = [o for o in gc.get_objects() if isinstance(o, aio.AbortError | ApiError)]
+
+    assert len(kept) <= 1
