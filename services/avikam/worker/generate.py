@@ -7,6 +7,7 @@ request ─► checked spec ─► grammar ─► engine.submit ─► `accepted
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from avikam.engine.interface import Delta, Engine, FinishReason, SequenceSpec
