@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections import Counter
 
@@ -67,9 +68,11 @@ def test_places_are_never_more_nor_lost(seed: int) -> None:
             async with receiving.place(tenant):
                 held[tenant] += 1
                 most = max(most, held.total())
-                for _ in range(rng.randint(0, 4)):
-                    await asyncio.sleep(0)
-                held[tenant] -= 1
+                try:
+                    for _ in range(rng.randint(0, 4)):
+                        await asyncio.sleep(0)
+                finally:
+                    held[tenant] -= 1
 
         calls = [asyncio.create_task(call(rng.choice("aab"))) for _ in range(40)]
         for _ in range(rng.randint(0, 10)):
@@ -107,3 +110,19 @@ async def test_what_a_message_may_be(size: int, compression: Compression, code: 
 
     assert refused.value.code() is code
     assert room
+
+
+async def test_refused_calls_leave_nothing_behind() -> None:
+    """grpc.aio keeps the error that ended a call, and what the error holds."""
+    body = inference_pb2.GenerateRequest(prompts=[pb.Prompt(text="a" * MIB)]).SerializeToString()
+    async with (
+        serving(grpc_port=0) as gateway,
+        connected(f"{LOOPBACK}:{gateway.server.grpc_port}") as channel,
+    ):
+        for _ in range(10):
+            with pytest.raises(aio.AioRpcError):
+                await channel.unary_unary(GENERATE, None, None)(body)
+        gc.collect()
+        kept = [o for o in gc.get_objects() if isinstance(o, aio.AbortError)]
+
+    assert len(kept) <= 1

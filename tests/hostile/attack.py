@@ -32,6 +32,7 @@ async def attack(target: Target, seconds: float, clients: int, names: Sequence[s
     until = asyncio.get_running_loop().time() + seconds
 
     async def client(name: str) -> None:
+        begun = ended[name]
         for number in itertools.count():
             if asyncio.get_running_loop().time() > until:
                 return
@@ -39,7 +40,7 @@ async def attack(target: Target, seconds: float, clients: int, names: Sequence[s
                 outcome = await SHAPES[name].send(target, number)
             except _EXPECTED as error:
                 outcome = type(error).__name__
-            ended[name][outcome] += 1
+            begun[outcome] += 1
             await asyncio.sleep(_BREATH)
 
     chosen = itertools.islice(itertools.cycle(names), clients)

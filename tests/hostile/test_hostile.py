@@ -24,13 +24,4 @@ async def test_two_hundred_hostile_clients_harm_nobody_but_themselves(tmp_path: 
     assert figures.under_attack.wrong == []
     assert figures.under_attack.seconds
     assert set(figures.outcomes) == set(SHAPES)
-
-
-@pytest.mark.timeout(240)
-async def test_no_shape_leaves_memory_behind(tmp_path: Path) -> None:
-    """The second wave costs no more than the first: nothing of the first is left."""
-    async with stage(tmp_path) as setting:
-        first = await measure(setting, seconds=8, clients=60)
-        second = await measure(setting, seconds=8, clients=60)
-
-    assert second.after < first.after + 64
+    assert any(figures.outcomes.values())
