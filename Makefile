@@ -90,7 +90,7 @@ loadtest-1000: $(VENV)/.dev ## The 1,000 requests/s test: 60 s, no failure, 99 %
 	@$(BIN)/python -m loadtests.local --rate 1000 --seconds 60 $(ARGS)
 
 proxies-test: $(VENV)/.dev ## Send 10,000 mixed requests through each proxy, and from a JDK's client
-	@PROXIES_REQUESTS=$${PROXIES_REQUESTS:-10000} $(BIN)/python -m pytest tests/proxies $(ARGS)
+	@PROXIES_REQUESTS=$${PROXIES_REQUESTS:-10000} $(BIN)/python -m pytest tests/proxies -s $(ARGS)
 
 faults: $(VENV)/.dev ## Inject every fault into a cluster under load: docs/benchmarks/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)

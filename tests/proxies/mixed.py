@@ -37,9 +37,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Tally:
-    """``kinds`` are answered rightly, by kind; ``wrong`` and ``lost`` say what happened instead."""
+    """``kinds`` are answered rightly, by kind; ``wrong`` and ``lost`` say what happened instead.
+
+    ``again`` were asked on a kept connection that ended without a byte of an answer, and then once
+    more on a new one, as HTTP clients do (RFC 9112, section 9.3.1): who keeps connections may end
+    them at any moment between requests. Go's server does when a reply comes before it has seen the
+    end of the request's body.
+    """
 
     kinds: Counter[str] = field(default_factory=Counter)
+    again: int = 0
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -115,9 +122,10 @@ class MixedLoad:
             asked += 1
             if rng.random() < 0.1:
                 await self._attack(rng)
+            kept = connection is not None
             if connection is None:
                 connection = await asyncio.open_connection(LOOPBACK, self._port)
-            if not await self._ask(connection, f"c{number}-{asked}", rng):
+            if not await self._ask(connection, f"c{number}-{asked}", rng, kept=kept):
                 connection[1].close()
                 connection = None
         if connection is not None:
@@ -128,9 +136,12 @@ class MixedLoad:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         name: str,
         rng: random.Random,
+        *,
+        kept: bool,
     ) -> bool:
         """One good request; whether its connection goes on."""
         reader, writer = connection
+        before = rng.getstate()
         kind, seed = rng.choice(KINDS), rng.randrange(SEEDS)
         body = question(seed, **({"stream": True} if kind.stream else {}))
         body += b" " * kind.filling
@@ -143,6 +154,13 @@ class MixedLoad:
                     await asyncio.sleep(0)
                 answer = await read_answer(reader)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            if kept and not getattr(error, "partial", b"") and not isinstance(error, TimeoutError):
+                self.tally.again += 1
+                rng.setstate(before)
+                fresh = await asyncio.open_connection(LOOPBACK, self._port)
+                await self._ask(fresh, name, rng, kept=False)
+                fresh[1].close()
+                return False
             self.tally.lost.append(f"{kind.name} {name}: {error!r}")
             return False
         own = answer.headers.get(b"x-request-id") == name.encode()

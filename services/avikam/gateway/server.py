@@ -134,7 +134,7 @@ class GatewayServer:
                 config=config, server_state=self._http.server_state, app_state={}
             )
 
-        self._acceptor = Acceptor(listening, connection)
+        self._acceptor = Acceptor(listening, connection, shared=self._siblings is not None)
         work = [*self.gateway.background(), self._http.serve(sockets=[])]
         self._tasks = [asyncio.create_task(each) for each in work]
         while not self._http.started:  # noqa: ASYNC110 - uvicorn tells in no other way

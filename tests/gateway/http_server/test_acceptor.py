@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import uvloop
@@ -132,3 +133,30 @@ def test_who_left_before_its_turn_keeps_nobody_waiting(
 
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(scenario()) == 1
+
+
+@loops
+def test_gateways_that_share_a_socket_share_what_waits(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def scenario() -> list[int]:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        waiting = await clients(listening.getsockname()[1], 200)
+        shares: list[list[asyncio.BaseTransport]] = [[], []]
+        acceptors = [
+            Acceptor(listening.dup(), partial(Counting, share), shared=True) for share in shares
+        ]
+        listening.close()
+        for acceptor in acceptors:
+            acceptor.open()
+        async with asyncio.timeout(10):
+            while sum(map(len, shares)) < 200:
+                await asyncio.sleep(0)
+        for acceptor in acceptors:
+            acceptor.close()
+        for client in waiting:
+            client.close()
+        return [len(share) for share in shares]
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert min(runner.run(scenario())) >= 60

@@ -15,20 +15,30 @@ from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
-# Connections that one turn takes: bounded, so that a flood of them leaves time for requests.
+# Connections that one turn takes: bounded, so that a flood of them leaves time for requests; fewer
+# where other processes take from the same queue, so that they get their share.
 _BATCH = 128
+_SHARED_BATCH = 32
 # The process or the machine has no more of something: more will not help before some end.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE_SECONDS = 0.1
 
 
 class Acceptor:
-    """Makes a protocol for every connection to ``listening``, a bound socket that listens."""
+    """Makes a protocol for every connection to ``listening``, a bound socket that listens.
+
+    ``shared`` is whether other processes listen on it too.
+    """
 
     def __init__(
-        self, listening: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]
+        self,
+        listening: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        *,
+        shared: bool = False,
     ) -> None:
         self._listening = listening
+        self._batch = _SHARED_BATCH if shared else _BATCH
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[None]] = set()
@@ -50,7 +60,7 @@ class Acceptor:
         self._listening.close()
 
     def _take(self) -> None:
-        for _ in range(_BATCH):
+        for _ in range(self._batch):
             try:
                 accepted, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError):
