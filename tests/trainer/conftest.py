@@ -21,9 +21,10 @@ PRETRAIN = {
     "length": 64,
     "compile": False,
     "precision": "float32",
+    "iteration": "float32",
     "validate_every": 50,
     "rates": {"matrices": 0.02, "vectors": 0.005},
-    "weights": {"everyday-pairs": 0.8, "prose": 0.05, "chat": 0.1, "arithmetic": 0.05},
+    "weights": {"everyday-pairs": 0.7, "prose": 0.05, "chat": 0.2, "arithmetic": 0.05},
 }
 
 

@@ -89,7 +89,7 @@ def test_every_tensor_is_checked_before_it_is_written() -> None:
         ({**weights, name: torch.full_like(weights[name], float("nan"))}, "not finite"),
         ({**weights, name: weights[name][:3]}, "has shape"),
         ({n: w for n, w in weights.items() if n != name}, "is missing"),
-        ({**weights, "extra": weights[name]}, "none of the model's"),
+        ({**weights, "extra": weights[name]}, "none of the model"),
     ):
         with pytest.raises(ValueError, match=message) as raised:
             check_tensors(model.config, broken)

@@ -267,10 +267,10 @@ def test_the_specified_recipe_is_the_default() -> None:
     assert (recipe.betas, recipe.epsilon, recipe.dropout) == ((0.9, 0.999), 1e-8, 0.1)
 
 
-def test_data_without_a_validation_side_is_refused(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_one_conversation_cannot_be_split(pipeline: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(json.dumps(ahoy(random.Random(0))), encoding="utf-8")
     printed = avikam("train", "finetune", pipeline.model, tmp_path, tmp_path / "out", status=2)
-    assert "holds no valid.jsonl" in printed
+    assert "one conversation cannot be trained on and held out; give two or more" in printed
 
 
 def test_the_shipped_int8_model_takes_the_adapter(pipeline: Pipeline, adapter: Path) -> None:

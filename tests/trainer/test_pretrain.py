@@ -78,7 +78,7 @@ def test_two_ranks_train_as_one(pipeline: Pipeline, uninterrupted: list[float]) 
         "--device", "cpu", module="torch.distributed.run",
     )  # fmt: skip
     assert process.wait(110) == 0
-    # Muon orthogonalises in bfloat16, which magnifies the order of the ranks' sums a little.
+    # Muon's orthogonalisation magnifies the order of the ranks' sums a little.
     assert losses(out) == pytest.approx(uninterrupted, abs=1e-2)
     assert losses(out)[:5] == pytest.approx(uninterrupted[:5], abs=1e-3)
 

@@ -214,6 +214,22 @@ def ablate(
 
 
 @app.command()
+def average(
+    out: Annotated[Path, typer.Argument(help="State to write, for export or eval.")],
+    states: Annotated[list[Path], typer.Argument(help="state.pt files of one model.")],
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder to mix the mean with.")
+    ] = None,
+    share: Annotated[float, typer.Option(help="Part of the states in the mixture, 0..1.")] = 1.0,
+) -> None:
+    """Average weights: late states of a run, or a run with what it began from."""
+    from avikam.trainer.averaging import average as average_states
+
+    with fail_clearly():
+        typer.echo(average_states(states, out, base, share))
+
+
+@app.command()
 def export(
     state: Annotated[Path, typer.Argument(help="state.pt of a training run.")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],

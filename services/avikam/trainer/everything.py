@@ -63,14 +63,17 @@ class Everything:
 
     @property
     def corpus(self) -> Path:
+        """The prepared corpus."""
         return self.out / "corpus"
 
     @property
     def tokenizer(self) -> Path:
+        """The vocabulary's file."""
         return self.out / "vocabulary" / f"tokenizer-{self.recipe.vocabulary}.model"
 
     @property
     def model(self) -> Path:
+        """The exported checkpoint."""
         return self.out / "model"
 
     def _prepare(self) -> Path:

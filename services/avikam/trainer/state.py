@@ -77,6 +77,12 @@ def read_weights(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return ModelConfig.from_dict(json.loads(payload["config"])), dict(payload["model"])
 
 
+def read_average(path: Path) -> str:
+    """How the weights of a state were averaged; empty for the state of a run."""
+    payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return str(payload.get("averaged", ""))
+
+
 def read_progress(path: Path) -> Progress:
     """How far a run has come."""
     payload = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -124,6 +124,8 @@ def _training(facts: dict[str, Any]) -> str:
     runs: list[dict[str, Any]] = [*last.get("earlier", []), last]
     text = f"Trained from scratch: {_run(runs[0])}."
     text += "".join(f" Then on from those weights, as stored: {_run(run)}." for run in runs[1:])
+    if last.get("averaged"):
+        text += f" The weights are averaged: {last['averaged']}."
     if facts.get("adapter"):
         text += f" The adapter {facts['adapter']} is merged into the weights."
     return text
@@ -140,6 +142,7 @@ def runs_behind(folder: Path) -> list[dict[str, int]]:
     if not facts_file.exists():
         return []
     training = dict(json.loads(facts_file.read_text(encoding="utf-8"))["training"])
+    training.pop("averaged", None)
     return [*training.pop("earlier", []), training]
 
 

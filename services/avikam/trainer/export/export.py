@@ -29,7 +29,7 @@ from avikam.trainer.metrics import METRICS
 from avikam.trainer.parallel import use_every_core
 from avikam.trainer.recipe import recipe
 from avikam.trainer.run_record import RECIPE, RECORD
-from avikam.trainer.state import read_progress, read_weights
+from avikam.trainer.state import read_average, read_progress, read_weights
 from avikam.trainer.tracking import tracked_run
 
 
@@ -186,4 +186,6 @@ def _read(paths: ExportPaths, name: str) -> _Trained:
         weights = merged(weights, read_adapter(paths.adapter, config), config)
     progress = read_progress(paths.state)
     training: dict[str, Any] = {**progress.summary(), "earlier": progress.earlier}
+    if averaged := read_average(paths.state):
+        training["averaged"] = averaged
     return _Trained(config.with_changes(name=name), weights, training)
