@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,14 +27,14 @@ from tests.engine.sequences import waiting
 TURN = 16  # the context of the test's model has no room for the real one
 
 
-def queue_of(*sequences: Sequence) -> WaitingQueue:
-    queue = WaitingQueue()
+def queue_of(*sequences: Sequence) -> WaitingQueue[Sequence]:
+    queue: WaitingQueue[Sequence] = WaitingQueue()
     for arrival, sequence in enumerate(sequences):
         queue.push(arrival, sequence)
     return queue
 
 
-def drained(queue: WaitingQueue) -> list[Sequence]:
+def drained(queue: WaitingQueue[Sequence]) -> list[Sequence]:
     return [queue.pop() for _ in range(len(queue))]
 
 
@@ -99,7 +100,9 @@ def test_nobody_to_serve_is_an_error() -> None:
 @given(st.integers(0, 2**32))
 def test_random_queues_lose_nobody_and_keep_each_tenants_order(seed: int) -> None:
     rng = random.Random(seed)
-    queue, inside, served = WaitingQueue(), {}, defaultdict(list)
+    queue: WaitingQueue[Sequence] = WaitingQueue()
+    inside: dict[Sequence, int] = {}
+    served: dict[tuple[str, int], list[int]] = defaultdict(list)
     for arrival in range(60):
         action = rng.random()
         if action < 0.6:
@@ -183,7 +186,7 @@ def test_a_wave_of_long_answers_does_not_hold_all_slots(
     monkeypatch.setattr("avikam.engine.scheduler.TURN", TURN)
     kv = KvOptions(host_bytes=10**7, chunk=16, break_even=4) if cached else None
     engine = engine_by_hand(monkeypatch, model=checkpoint, slots=4, kv=kv)
-    sampling = {"max_tokens": 3 * TURN, "temperature": 0.8, "ignore_eos": True}
+    sampling: dict[str, Any] = {"max_tokens": 3 * TURN, "temperature": 0.8, "ignore_eos": True}
     wave = [ask(engine, [20 + n] * 9, tenant="a", seed=n, **sampling) for n in range(10)]
     for _ in range(5):
         step(engine)
@@ -210,7 +213,7 @@ def test_who_is_more_urgent_keeps_its_slot(
 ) -> None:
     monkeypatch.setattr("avikam.engine.scheduler.TURN", TURN)
     engine = engine_by_hand(monkeypatch, model=checkpoint, slots=2, kv=None)
-    sampling = {"max_tokens": 2 * TURN, "ignore_eos": True}
+    sampling: dict[str, Any] = {"max_tokens": 2 * TURN, "ignore_eos": True}
     first = [ask(engine, [20 + n] * 9, tenant="a", priority=0, **sampling) for n in range(2)]
     step(engine)
     second = ask(engine, [11] * 9, tenant="b", priority=1, **sampling)

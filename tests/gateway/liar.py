@@ -90,7 +90,7 @@ async def lying_worker(
     lie: Lie, status: worker_pb2.WorkerStatus | None = None
 ) -> AsyncIterator[LyingWorker]:
     """It listens on a free port of the loopback interface."""
-    worker = LyingWorker(lie, status or honest_status())
+    worker = LyingWorker(lie, status or honest_status())  # type: ignore[abstract]
     server = aio.server(options=CHANNEL_OPTIONS)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(worker, server)
     worker.address = f"{LOOPBACK}:{server.add_insecure_port(f'{LOOPBACK}:0')}"

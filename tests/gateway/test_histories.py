@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -159,11 +160,12 @@ REPLIES = ["/v1/chat/completions", "/v1/responses", "/v1/messages"]
 async def test_a_reply_of_ours_goes_back_as_it_came(gateway: RunningGateway, path: str) -> None:
     key = "input" if path == "/v1/responses" else "messages"
     reply = (await gateway.post(path, **{key: [USER]}, max_tokens=5)).json()
-    said = {
+    shapes: dict[str, Callable[[], list[Any]]] = {
         "/v1/chat/completions": lambda: [reply["choices"][0]["message"]],
         "/v1/responses": lambda: reply["output"],
         "/v1/messages": lambda: [{"role": reply["role"], "content": reply["content"]}],
-    }[path]()
+    }
+    said = shapes[path]()
 
     again = await gateway.post(path, **{key: [USER, *said, USER]}, max_tokens=5)
 

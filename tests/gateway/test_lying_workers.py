@@ -27,7 +27,7 @@ MAX_TOKENS = 6
 HUGE = 2**32 - 1
 
 
-def finish(reason: pb.FinishReason.ValueType = STOP, cached: int = 0) -> worker_pb2.Finish:
+def finish(reason: pb.FinishReason = STOP, cached: int = 0) -> worker_pb2.Finish:
     """The end of an answer."""
     return worker_pb2.Finish(reason=reason, timings=pb.Timings(cached_tokens=cached))
 
@@ -52,7 +52,7 @@ LIES: dict[str, Lie] = {
     ],
     "an end for a reason of the future": lambda s: [
         accepted(s),
-        tokens(s, [65], finish=worker_pb2.Finish(reason=99)),  # type: ignore[arg-type]
+        tokens(s, [65], finish=worker_pb2.Finish(reason=99)),
     ],
     "a prompt that is longer than the context": lambda s: [accepted(s, HUGE), tokens(s, [65])],
     "a prompt of nothing": lambda s: [accepted(s, 0), tokens(s, [65])],

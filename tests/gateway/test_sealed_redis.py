@@ -139,7 +139,9 @@ async def test_accounts_of_gateways_and_workers_do_what_they_must_and_no_more(
 ) -> None:
     for name, rights in accounts().items():
         told = [right.replace("PASSWORD", name) for right in rights]
-        redis_server.client.execute_command("ACL", "SETUSER", name, *told)
+        redis_server.client.execute_command(  # type: ignore[no-untyped-call]
+            "ACL", "SETUSER", name, *told
+        )
     address = urlsplit(redis_server.url).netloc
     urls = {name: f"redis://{name}:{name}@{address}/0" for name in ("gateway", "worker")}
     limits = {"requests_per_minute": 100, "tokens_per_minute": 10_000}
@@ -175,6 +177,6 @@ async def test_accounts_of_gateways_and_workers_do_what_they_must_and_no_more(
         ("CONFIG", "GET", "*"),
     ):
         with pytest.raises(redis.exceptions.NoPermissionError):
-            stranger.execute_command(*command)
+            stranger.execute_command(*command)  # type: ignore[no-untyped-call]
     with pytest.raises(redis.exceptions.NoPermissionError):
         redis.Redis.from_url(urls["gateway"]).zadd("avikam:workers", {"10.0.0.1:1": 9e9})

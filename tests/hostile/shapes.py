@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import grpc
 
@@ -55,7 +56,7 @@ def _posted(path: str, body: Callable[[], bytes], kind: str = JSON) -> Shape:
     return Shape(send, made)
 
 
-def _called(body: Callable[[], bytes], **options: object) -> Shape:
+def _called(body: Callable[[], bytes], **options: Any) -> Shape:
     made = cache(body)
 
     async def send(target: Target, number: int) -> str:

@@ -58,7 +58,8 @@ def quantised(x: Tensor, group: int) -> tuple[np.ndarray, np.ndarray]:
 def exact_sums(codes: Tensor, row_codes: np.ndarray) -> np.ndarray:
     """Integer sums [T, G, N] of a matrix [N, K] with rows [T, G, K / G]."""
     grouped = codes.numpy().astype(np.int64).reshape(len(codes), *row_codes.shape[1:])
-    return np.einsum("ngk,tgk->tgn", grouped, row_codes)
+    sums: np.ndarray = np.einsum("ngk,tgk->tgn", grouped, row_codes)
+    return sums
 
 
 def fused(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -112,6 +112,18 @@ def tokenizer(**changes: Any) -> Callable[[Path], None]:
     return lambda folder: edit_json(folder / "tokenizer.json", lambda told: told.update(changes))
 
 
+def small_vocabulary(folder: Path) -> None:
+    edit_config(folder, vocab_size=64)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        edit_tensor(folder, lambda t: t[:64], name)
+
+
+def nothing_that_ends(folder: Path) -> None:
+    edit_config(folder, eos_token_id=...)
+    words(eos_token=None, chat_template=None)(folder)
+    (folder / "generation_config.json").unlink()
+
+
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "a missing shard": (lambda f: shard_of(f).unlink(), "is missing; model.safetensors.index"),
     "a shard outside": (lambda f: place(f, Q, "../secret.safetensors"), "outside the folder"),
@@ -165,11 +177,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a quantisation in words": (config(quantization_config="awq"), "quantised by"),
     "a small vocabulary": (
-        lambda f: (
-            edit_config(f, vocab_size=64),
-            edit_tensor(f, lambda t: t[:64], "model.embed_tokens.weight"),
-            edit_tensor(f, lambda t: t[:64], "lm_head.weight"),
-        ),
+        small_vocabulary,
         "the model 64",
     ),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "neither tokenizer.json nor"),
@@ -180,11 +188,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no decoder": (tokenizer(decoder=None), "has no decoder"),
     "no end": (
-        lambda f: (
-            edit_config(f, eos_token_id=...),
-            words(eos_token=None, chat_template=None)(f),
-            (f / "generation_config.json").unlink(),
-        ),
+        nothing_that_ends,
         "no file names a token that ends",
     ),
     "an end in words": (config(eos_token_id="</s>"), "eos_token_id '</s>' is no token id"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bits", [8, 4])
-def test_all_levels_give_the_same_logits(shape: str, bits: int) -> None:
+def test_all_levels_give_the_same_logits(shape: str, bits: Literal[4, 8]) -> None:
     config = SHAPES[shape].with_changes(intermediate_size=160, hidden_size=96, head_size=32)
     tokens = random_tokens(config, LENGTH)
     results = [

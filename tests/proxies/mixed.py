@@ -56,15 +56,24 @@ class Tally:
         return self.kinds.total()
 
 
+Write = Callable[[bytes, bytes], bytes]
+"""(headers, body) -> the bytes of a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A way to ask /generate: the request for an id's header, a seed and a body."""
 
     name: str
-    request: Callable[[bytes, bytes], bytes]
+    request: Write
     stream: bool = False
     # Bytes that fill the body up; what proxies keep in a file is above 16 KiB.
     filling: int = 0
+
+
+def _offering(offer: bytes, write: Write) -> Write:
+    """Write a request with an offer before its other headers."""
+    return lambda headers, body: write(offer + headers, body)
 
 
 def _kinds() -> list[Kind]:
@@ -77,13 +86,13 @@ def _kinds() -> list[Kind]:
     ]
     for name, offer in OFFERS.items():
         kinds += [
-            Kind(f"offers {name}", lambda h, b, offer=offer: post(offer + h, b)),  # type: ignore[misc]
+            Kind(f"offers {name}", _offering(offer, post)),
             Kind(
                 f"offers {name}, large",
-                lambda h, b, offer=offer: post(offer + h, b),
+                _offering(offer, post),
                 filling=20_000,
-            ),  # type: ignore[misc]
-            Kind(f"offers {name}, chunked", lambda h, b, offer=offer: _in_chunks(offer + h, b)),  # type: ignore[misc]
+            ),
+            Kind(f"offers {name}, chunked", _offering(offer, _in_chunks)),
         ]
     return kinds
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -67,7 +68,11 @@ def test_the_same_generator_makes_the_same_conversation(composer: Composer) -> N
 
 def test_the_pair_is_translated_in_every_conversation(composer: Composer) -> None:
     """Every pair of the corpus gets its turn: a conversation about it holds its translation."""
-    for language, wanted in (("fr", "Where is the station?"), ("en", "Où est la gare ?")):
+    asked: tuple[tuple[Literal["fr", "en"], str], ...] = (
+        ("fr", "Where is the station?"),
+        ("en", "Où est la gare ?"),
+    )
+    for language, wanted in asked:
         for rng in draws():
             assert wanted in answers(composer.conversation(rng, PAIRS[1], language))
 

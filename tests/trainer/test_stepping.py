@@ -6,6 +6,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def mixture(seed: int = 0) -> Mixture:
 def test_muon_steps_as_torchs(shape: tuple[int, int]) -> None:
     start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(3)]
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
-    group = {"lr": 0.02, "weight_decay": 0.01, "momentum": 0.95}
+    group: dict[str, Any] = {"lr": 0.02, "weight_decay": 0.01, "momentum": 0.95}
     steps = (
         (ours, Muon([{"params": [ours]}], iteration=torch.bfloat16, **group)),
         (theirs, torch.optim.Muon([theirs], **group)),

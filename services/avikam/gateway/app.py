@@ -321,8 +321,8 @@ def _answers(
     settings: GatewaySettings, redis: RedisLink | None, clock: Callable[[], float]
 ) -> Answers:
     seconds = settings.idempotency_seconds
-    sealed = redis is not None and redis.seal is not None
-    shelf = Shelf(redis, redis.seal, seconds) if sealed else None
+    seal = redis.seal if redis is not None else None
+    shelf = Shelf(redis, seal, seconds) if redis is not None and seal is not None else None
     return Answers(seconds, settings.idempotency_bytes, clock, shelf)
 
 

@@ -176,7 +176,8 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def _vector_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Biases and further norms that some families have, in one layer."""
-    h, shapes = config.hidden_size, {}
+    h = config.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
     if config.qkv_bias:
         shapes["attention.qkv_proj.bias"] = (config.qkv_rows,)
     if config.output_bias:

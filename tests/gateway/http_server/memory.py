@@ -112,7 +112,7 @@ class MemoryClient:
         self.state = ServerState()
         self.transport = MemoryTransport()
         self.connection = Connection.__new__(connections_of(self.listener))
-        self.connection.__init__(config, self.state, {})  # type: ignore[misc]
+        self.connection.__init__(config, self.state, {})
         self.connection.connection_made(self.transport)
 
     async def send(self, *segments: bytes) -> bytes:

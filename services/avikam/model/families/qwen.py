@@ -46,8 +46,9 @@ def _layers(fields: Fields, layers: int) -> tuple[tuple[LayerType, ...], int]:
     first = fields.integer("max_window_layers", 2**10, 28, least=0)
     window = fields.integer("sliding_window", LONGEST, 4096)
     on = fields.flag("use_sliding_window")
-    if listed is None:
-        listed = tuple("window" if on and i >= first else "full" for i in range(layers))
-    if "window" in listed and not on:
+    kinds: tuple[LayerType, ...] = listed or tuple(
+        "window" if on and i >= first else "full" for i in range(layers)
+    )
+    if "window" in kinds and not on:
         raise fields.problem("layer_types", "names windows, but use_sliding_window is off")
-    return listed, window if "window" in listed else 0
+    return kinds, window if "window" in kinds else 0

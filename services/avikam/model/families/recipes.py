@@ -103,7 +103,9 @@ def _attention(config: ModelConfig, theirs: str, norm: Make, q_norm: Make) -> di
         "attention.o_proj.weight": Recipe({theirs + "o_proj.weight": (h, config.mixed_size)}, one),
     }
     if config.qkv_bias:
-        biases = {f"{theirs}{side}_proj.bias": (size,) for side, size in rows.items()}
+        biases: dict[str, tuple[int, ...]] = {
+            f"{theirs}{side}_proj.bias": (size,) for side, size in rows.items()
+        }
         made["attention.qkv_proj.bias"] = Recipe(biases, fuse)
     if config.output_bias:
         made["attention.o_proj.bias"] = Recipe({theirs + "o_proj.bias": (h,)}, one)

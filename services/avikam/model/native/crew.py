@@ -26,6 +26,7 @@ class Pace:
     def __init__(self) -> None:
         self._most = 0
         self._break = _SHORTEST_BREAK
+        self._wall = self._processor = 0
         self._start(1)
 
     def threads(self, most: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from avikam.model.sources.gguf.file import open_gguf
 from avikam.model.sources.source import Origin, Source, SourceError
@@ -35,4 +36,4 @@ def open_packaged(name: str) -> Source:
     if len(found) != 1:
         raise SourceError(f"{package.distribution} {version} carries {len(found)} GGUF files")
     where = Origin("package", package.distribution, version, package.licence)
-    return open_gguf(found[0].locate().resolve(), name, where)
+    return open_gguf(Path(str(found[0].locate())).resolve(), name, where)

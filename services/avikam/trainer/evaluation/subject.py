@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avikam.model.checkpoint import load_checkpoint
-from avikam.model.loading import WeightType, from_float_weights, load_model, runs_exact
+from avikam.model.loading import (
+    WeightType,
+    from_float_weights,
+    load_model,
+    resolve_weight_type,
+    runs_exact,
+)
 from avikam.model.manifest import CONFIG, TOKENIZER, WEIGHTS
 from avikam.model.tokenizer import Tokenizer
 from avikam.model.transformer import Avikam1
@@ -77,7 +83,7 @@ def load_subject(
     if path.is_dir():
         checkpoint = load_checkpoint(path)
         model = load_model(checkpoint, weights, device)
-        kind = checkpoint.stored_type if weights == "auto" else weights
+        kind = resolve_weight_type(weights, checkpoint, device)
         own = Tokenizer(checkpoint.tokenizer_file)
         served = ServedModel(checkpoint) if runs_exact(kind, device) else None
         return Subject(model, own, model.config.name, kind, _digest(path), served)

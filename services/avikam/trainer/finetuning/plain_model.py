@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avikam.model.checkpoint import load_checkpoint
-from avikam.model.config import ModelConfig
+from avikam.model.config import LayerType, ModelConfig
 from avikam.model.masks import visible
 from avikam.model.quantize import float_state
 from avikam.model.rotary import rotary_table, rotate
@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
     """One layer's attention over a whole sequence [n, hidden]."""
 
     def __init__(
-        self, config: ModelConfig, weights: Mapping[str, Tensor], prefix: str, kind: str
+        self, config: ModelConfig, weights: Mapping[str, Tensor], prefix: str, kind: LayerType
     ) -> None:
         super().__init__()
         self.config = config

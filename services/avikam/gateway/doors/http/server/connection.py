@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or was sent away."""
-        self._state.connections.discard(self)  # type: ignore[arg-type]
+        self._state.connections.discard(self)
         self.listener.leave(self._client)
         self._clock.stop()
         self._early.drop()
