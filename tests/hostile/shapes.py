@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import grpc
 
@@ -56,7 +55,7 @@ def _posted(path: str, body: Callable[[], bytes], kind: str = JSON) -> Shape:
     return Shape(send, made)
 
 
-def _called(body: Callable[[], bytes], **options: Any) -> Shape:
+def _called(body: Callable[[], bytes], compression: grpc.Compression | None = None) -> Shape:
     made = cache(body)
 
     async def send(target: Target, number: int) -> str:
@@ -65,7 +64,10 @@ def _called(body: Callable[[], bytes], **options: Any) -> Shape:
             options=[("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)],
         ) as channel:
             call = channel.unary_unary(_GENERATE, None, None)(
-                made(), metadata=(("x-api-key", target.key),), timeout=PATIENCE, **options
+                made(),
+                metadata=(("x-api-key", target.key),),
+                timeout=PATIENCE,
+                compression=compression,
             )
             return str((await call.code()).name)
 
@@ -78,7 +80,7 @@ async def _silent_call(target: Target, number: int) -> str:
         target.grpc, options=[("grpc.use_local_subchannel_pool", 1)]
     ) as channel:
         call = channel.stream_unary(_GENERATE, None, None)(
-            metadata=(("x-api-key", target.key),), timeout=3
+            None, metadata=(("x-api-key", target.key),), timeout=3
         )
         await asyncio.sleep(3)
         call.cancel()
