@@ -52,7 +52,8 @@ class BreakerHint:
         await self._link.ask(lambda: client.set(self._key, hint, px=milliseconds))
 
     async def _listen(self, breaker: Breaker) -> None:
-        author: bytes | None = await self._link.ask(lambda: self._link.client.get(self._key))
+        found = await self._link.ask(lambda: self._link.client.get(self._key))
+        author = found.encode() if isinstance(found, str) else found
         if author is not None and self._link.seal is not None:
             author = self._link.seal.open(author, self._key)
         if author is not None and author != self._author:
