@@ -1,4 +1,4 @@
-"""llama.cpp with Q8_0 weights, through the low-level functions of llama-cpp-python."""
+"""llama.cpp, through the low-level functions of llama-cpp-python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.figures import CONTEXT, STREAMS
 from benchmarks.llama_shape import LlamaShape
 
+RANDOM = "llama.cpp Q8_0"  # name of the one with random weights
 _ROOM = 512  # tokens of context per stream
 
 
@@ -53,23 +54,44 @@ def write_gguf(path: Path, shape: LlamaShape) -> None:
     writer.close()
 
 
+def requantise(source: Path, target: Path, kind: str) -> None:
+    """llama.cpp's own ``kind`` (as Q8_0) of a GGUF file; a file that exists is kept."""
+    import llama_cpp
+
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
+    params.allow_requantize = True
+    code = llama_cpp.llama_model_quantize(
+        str(source).encode(), str(target).encode(), ctypes.byref(params)
+    )
+    if code:
+        raise RuntimeError(f"llama.cpp cannot requantise {source} to {kind}: {code}")
+
+
+def random_llama(folder: Path, shape: LlamaShape, threads: int) -> LlamaCpp:
+    """A Llama of random weights in Q8_0, written to ``folder`` once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"llama-{shape.parameters}.gguf"
+    if not file.exists():
+        write_gguf(file, shape)
+    return LlamaCpp(file, RANDOM, shape.parameters, shape.vocab, threads)
+
+
 class LlamaCpp:
     """One context with room for all streams."""
 
-    name = "llama.cpp Q8_0"
-
-    def __init__(self, folder: Path, shape: LlamaShape, threads: int) -> None:
+    def __init__(
+        self, file: Path, name: str, parameters: int, vocabulary: int, threads: int
+    ) -> None:
         import llama_cpp
 
         self._api: Any = llama_cpp
         self._silent = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
         llama_cpp.llama_log_set(self._silent, ctypes.c_void_p(0))
-        self.parameters = shape.parameters
-        self._vocab = shape.vocab
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"llama-{shape.parameters}.gguf"
-        if not file.exists():
-            write_gguf(file, shape)
+        self.name, self.parameters, self._vocab = name, parameters, vocabulary
         self._model = llama_cpp.llama_model_load_from_file(
             str(file).encode(), llama_cpp.llama_model_default_params()
         )

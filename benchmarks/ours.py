@@ -14,6 +14,7 @@ from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import expected_shapes
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, build_model
+from avikam.model.native.library import load_library
 from avikam.model.native.model import NativeModel
 from avikam.model.native.shape import unsupported
 from avikam.model.native.slots import NativeSlots
@@ -27,15 +28,12 @@ _NEVER = torch.tensor([1, 3, 4])
 
 
 class Ours:
-    """Int8 weights and int8 attention, natively or through PyTorch; or another weight type."""
+    """A model and the slots that it attends through."""
 
-    def __init__(
-        self, config: ModelConfig, *, native: bool = True, kind: WeightType = "int8", name: str = ""
-    ) -> None:
-        self.slots: SlotState = slot_cache(config, STREAMS, kind, native=native)
-        self.model = _model(config, kind, self.slots)
-        self.name = name or f"avikam {self.slots.name}"
-        self.parameters = config.parameter_count()
+    def __init__(self, model: StepModel, slots: SlotState, name: str = "") -> None:
+        self.model, self.slots = model, slots
+        self.name = name or f"avikam {slots.name}"
+        self.parameters = model.config.parameter_count()
         self._position = CONTEXT
         self._streams = 1
 
@@ -70,10 +68,20 @@ class Ours:
         sample(logits, [_GREEDY] * len(logits), _NEVER)
 
 
-def _model(config: ModelConfig, kind: WeightType, slots: SlotState) -> StepModel:
-    """Random weights, in the form that a worker would run."""
+def random_ours(
+    config: ModelConfig,
+    *,
+    native: bool = True,
+    kind: WeightType = "int8",
+    name: str = "",
+    level: str = "",
+) -> Ours:
+    """Random weights, in the form that a worker would run; ``level`` is that of native steps."""
+    slots: SlotState = slot_cache(config, STREAMS, kind, native=native)
+    if isinstance(slots, NativeSlots):
+        slots = NativeSlots(config, STREAMS, load_library(level))
     names = expected_shapes(config)
     weights = dict(zip(names, random_tensors(config, torch.float32, seed=1), strict=True))
     if isinstance(slots, NativeSlots) and not unsupported(config):
-        return NativeModel(config, weights, slots)
-    return build_model(config, weights, kind)
+        return Ours(NativeModel(config, weights, slots), slots, name)
+    return Ours(build_model(config, weights, kind), slots, name)

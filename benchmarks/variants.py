@@ -8,7 +8,7 @@ from typing import Any
 from avikam.model.config import preset
 from avikam.model.loading import WeightType
 from benchmarks.figures import measure
-from benchmarks.ours import Ours
+from benchmarks.ours import random_ours
 
 VARIANTS: tuple[tuple[str, str, WeightType], ...] = (
     ("dense, int8", "avikam1-60m", "int8"),
@@ -17,12 +17,15 @@ VARIANTS: tuple[tuple[str, str, WeightType], ...] = (
 )
 
 
-def measure_variants(rounds: int, seconds: float) -> dict[str, dict[str, Any]]:
+def measure_variants(rounds: int, seconds: float, level: str) -> dict[str, dict[str, Any]]:
     """Tokens per second of each, by name: they take turns, the usual one first.
 
     ``active_parameters`` are those that one token meets.
     """
-    peers = [Ours(preset(size), kind=kind, name=name) for name, size, kind in VARIANTS]
+    peers = [
+        random_ours(preset(size), kind=kind, name=name, level=level)
+        for name, size, kind in VARIANTS
+    ]
     speeds = measure(peers, rounds, seconds)
     return {
         peer.name: {

@@ -8,6 +8,7 @@ from torch import Tensor
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
 from avikam.model.config import ModelConfig
+from avikam.model.native.build import NativeUnavailableError, processor_levels
 from avikam.model.native.library import Library
 from avikam.model.native.model import Bits, NativeModel
 from avikam.model.native.slots import NativeSlots
@@ -40,6 +41,14 @@ SHAPES = {
     ),
 }  # fmt: skip
 LENGTH = 90
+
+
+def levels() -> list[str]:
+    """What this processor has."""
+    try:
+        return [level.name for level in processor_levels()]
+    except NativeUnavailableError:
+        return []
 
 
 def native(

@@ -11,23 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from avikam.model.native.build import LEVELS, NativeUnavailableError, choose_level, processor_levels
+from avikam.model.native.build import LEVELS, NativeUnavailableError, choose_level
 from avikam.model.native.library import Library, _load, load_library
 from avikam.model.native.selftest import native_problem
 from tests.model.builders import random_tokens
 from tests.model.native_product import exact_sums, int8_product, quantised
-from tests.model.native_runs import LENGTH, SHAPES, native, run
+from tests.model.native_runs import LENGTH, SHAPES, levels, native, run
 
 pytestmark = pytest.mark.skipif(
     bool(native_problem()) and os.environ.get("CI") != "true", reason=native_problem()
 )
-
-
-def levels() -> list[str]:
-    try:
-        return [level.name for level in processor_levels()]
-    except NativeUnavailableError:
-        return []
 
 
 @pytest.fixture(params=levels())
