@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from avikam.trainer.conversation_rows import turns_of
 from tests.gateway.harness import serving
 from tests.trainer.commands import avikam
 from tests.trainer.conftest import Pipeline
@@ -76,9 +77,9 @@ async def test_an_adapter_of_each_form_is_served(
         loaded = await gateway.post("/v1/load_lora_adapter", lora_name="mine", lora_path=name)
         assert loaded.status_code == 200, loaded.text
         await eventually(lambda: "mine" in gateway.server.gateway.pool.adapters)
-        (asked,) = rows(FORMS["openai"], 1, 99)
+        _, asked = turns_of(rows(FORMS[name], 1, 99)[0])[0]
         reply = await gateway.post(
             "/v1/chat/completions", model="mine", temperature=0, max_tokens=16,
-            messages=asked["messages"][:1],
+            messages=[{"role": "user", "content": asked}],
         )  # fmt: skip
         assert reply.json()["choices"][0]["message"]["content"] == "Ohé matelot !"
