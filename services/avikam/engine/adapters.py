@@ -15,7 +15,8 @@ from pathlib import Path
 
 from avikam.engine.interface import AdapterInfo
 from avikam.model.config import ModelConfig
-from avikam.model.lora import Adapter, AdapterError, AppliedAdapter, read_adapter
+from avikam.model.lora import Adapter, AdapterError, AppliedAdapter
+from avikam.model.lora_files import read_adapter
 from avikam.protocol.errors import ApiError, invalid
 
 Apply = Callable[[Adapter, Path], AppliedAdapter]
@@ -67,9 +68,9 @@ class AdapterStore:
         folder = self._folder(path)
         try:
             adapter = read_adapter(folder, self._config, self._budget)
+            lease = AdapterLease(name, self._apply(adapter, folder))
         except AdapterError as error:
             raise invalid(f"adapter {name!r}: {error}", "lora_path", "invalid_adapter") from error
-        lease = AdapterLease(name, self._apply(adapter, folder))
         with self._lock:
             self._make_room(lease.applied.bytes, self._loaded.get(name))
             self._forget(name)
