@@ -11,22 +11,29 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avikam.model.config import ModelConfig
-from avikam.model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROJECTIONS
+from avikam.model.lora import IN_ATTENTION, PROJECTIONS, factor_sizes
+from avikam.model.lora_files import ADAPTER_WEIGHTS
+from avikam.model.lora_settings import ADAPTER_CONFIG
 
 
 def key(layer: int, projection: str, side: str) -> str:
-    return f"base_model.model.model.layers.{layer}.self_attn.{projection}.lora_{side}.weight"
+    part = "self_attn" if projection in IN_ATTENTION else "mlp"
+    return f"base_model.model.model.layers.{layer}.{part}.{projection}.lora_{side}.weight"
 
 
-def factors(config: ModelConfig, rank: int = 4, seed: int = 0) -> dict[str, Tensor]:
+def factors(
+    config: ModelConfig,
+    rank: int = 4,
+    seed: int = 0,
+    projections: tuple[str, ...] = ("q_proj", "v_proj", "o_proj"),
+) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for layer in range(config.num_layers):
-        for projection in PROJECTIONS:
-            kv = config.num_kv_heads * config.head_dim
-            rows = kv if projection == "v_proj" else config.hidden_size
-            a = torch.randn(rank, config.hidden_size, generator=generator)
-            b = torch.randn(rows, rank, generator=generator)
+        for projection in projections:
+            inputs, outputs = factor_sizes(config, projection)
+            a = torch.randn(rank, inputs, generator=generator)
+            b = torch.randn(outputs, rank, generator=generator)
             tensors[key(layer, projection, "A")] = a * 0.3
             tensors[key(layer, projection, "B")] = b * 0.3
     return tensors
@@ -53,19 +60,33 @@ def merged(
 ) -> dict[str, Tensor]:
     """The weights with the adapter's product added to the rows it belongs to."""
     result = {name: weight.clone() for name, weight in weights.items()}
+    for layer in range(config.num_layers):
+        for projection in PROJECTIONS:
+            if key(layer, projection, "A") in tensors:
+                a, b = (tensors[key(layer, projection, side)] for side in "AB")
+                _rows_of(result, config, layer, projection).add_(
+                    (b @ a * scale).view(_rows_of(result, config, layer, projection).shape)
+                )
+    return result
+
+
+def _rows_of(
+    weights: dict[str, Tensor], config: ModelConfig, layer: int, projection: str
+) -> Tensor:
+    """A view of the rows of one projection, groups of heads apart where they are packed."""
+    block = f"blocks.{layer}."
     d, groups = config.head_dim, config.num_groups
     q_per, kv_per = config.num_heads // groups, config.num_kv_heads // groups
-    for layer in range(config.num_layers):
-        fused = result[f"blocks.{layer}.attention.qkv_proj.weight"].view(
-            groups, -1, d, d * config.num_heads
-        )
-        for projection in PROJECTIONS:
-            a, b = (tensors[key(layer, projection, side)] for side in "AB")
-            delta = b @ a * scale
-            if projection == "q_proj":
-                fused[:, :q_per] += delta.view(groups, q_per, d, -1)
-            elif projection == "v_proj":
-                fused[:, q_per + kv_per :] += delta.view(groups, kv_per, d, -1)
-            else:
-                result[f"blocks.{layer}.attention.o_proj.weight"] += delta
-    return result
+    if projection in ("q_proj", "k_proj", "v_proj"):
+        fused = weights[block + "attention.qkv_proj.weight"]
+        packed = fused.view(groups, -1, d * fused.shape[1])
+        first, count = {
+            "q_proj": (0, q_per), "k_proj": (q_per, kv_per), "v_proj": (q_per + kv_per, kv_per)
+        }[projection]  # fmt: skip
+        return packed[:, first : first + count]
+    if projection in ("gate_proj", "up_proj"):
+        both = weights[block + "ffn.up_proj.weight"]
+        gate = config.intermediate_size if config.gated else 0
+        return both[:gate] if projection == "gate_proj" else both[gate:]
+    owner = "attention.o_proj" if projection == "o_proj" else "ffn.down_proj"
+    return weights[f"{block}{owner}.weight"]

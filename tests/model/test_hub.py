@@ -96,9 +96,8 @@ def opened(name: str, cache: Path, endpoint: str, **more: str) -> str:
         "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": "hf_secret", **more,
     }  # fmt: skip
     command = [sys.executable, "-c", SCRIPT, name]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=True
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
@@ -116,7 +115,7 @@ def test_a_name_is_fetched_once_and_known_offline(hub: str, tmp_path: Path) -> N
 
 def test_what_the_hub_does_not_have_is_refused_in_one_line(hub: str, tmp_path: Path) -> None:
     said = opened("org/other", tmp_path / "cache", hub)
-    assert said.startswith("refused: org/other cannot be fetched")
+    assert said.startswith(("refused: org/other cannot be", "refused: org/other is not"))
     assert "\n" not in said
     nowhere = opened("org/tiny", tmp_path / "empty", "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert nowhere.startswith("refused: org/tiny is not in the cache")

@@ -8,7 +8,8 @@ import torch
 from peft import PeftModel
 
 from avikam.model.checkpoint import load_checkpoint
-from avikam.model.lora import AppliedAdapter, read_adapter
+from avikam.model.lora import AppliedAdapter
+from avikam.model.lora_files import read_adapter
 from avikam.model.quantize import float_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.finetuning.command import trainable_base

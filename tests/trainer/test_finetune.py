@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from avikam.model.checkpoint import load_checkpoint
 from avikam.model.loading import load_model
-from avikam.model.lora import AppliedAdapter, adapt_rows, read_adapter
+from avikam.model.lora import AppliedAdapter, adapt_rows
+from avikam.model.lora_files import read_adapter
 from avikam.model.quantize import float_state
 from avikam.model.tokenizer import Tokenizer
 from avikam.trainer.decoding import Request, greedy

@@ -16,14 +16,9 @@ from pathlib import Path
 
 from avikam.engine.interface import AdapterInfo
 from avikam.model.config import ModelConfig
-from avikam.model.lora import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    Adapter,
-    AdapterError,
-    AppliedAdapter,
-    read_adapter,
-)
+from avikam.model.lora import Adapter, AdapterError, AppliedAdapter
+from avikam.model.lora_files import ADAPTER_WEIGHTS, read_adapter
+from avikam.model.lora_settings import ADAPTER_CONFIG
 from avikam.protocol.errors import ApiError, invalid
 
 Apply = Callable[[Adapter, Path], AppliedAdapter]
@@ -77,9 +72,9 @@ class AdapterStore:
         _check_files(folder)
         try:
             adapter = read_adapter(folder, self._config, self._budget)
+            lease = AdapterLease(name, self._apply(adapter, folder))
         except AdapterError as error:
             raise invalid(f"adapter {name!r}: {error}", "path", "invalid_adapter") from error
-        lease = AdapterLease(name, self._apply(adapter, folder))
         with self._lock:
             self._make_room(lease.applied.bytes, self._loaded.get(name))
             self._forget(name)

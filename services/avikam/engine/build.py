@@ -167,7 +167,7 @@ def _runner(
     cache = backend.slots(checkpoint.config, options.slots)
 
     def apply(adapter: Adapter, _folder: Path) -> AppliedAdapter:
-        return backend.adapter(adapter)
+        return backend.adapter(adapter, model)
 
     model = backend.model(checkpoint, cache)
     if options.ahead and device == "cuda" and isinstance(cache, DeviceSlots):

@@ -21,7 +21,7 @@ from avikam.model.attention.slots import SlotState
 from avikam.model.checkpoint import Checkpoint
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, load_model, runs_exact
-from avikam.model.lora import Adapter, AppliedAdapter
+from avikam.model.lora import Adapter, AdapterError, AppliedAdapter
 from avikam.model.native.model import NativeModel
 from avikam.model.native.selftest import native_problem
 from avikam.model.native.shape import unsupported, unsupported_slots
@@ -79,8 +79,17 @@ class Backend:
             _log.info("products run through PyTorch, attention natively: %s", problem)
         return load_model(checkpoint, self.kind, self.device)
 
-    def adapter(self, adapter: Adapter) -> AppliedAdapter:
-        """An adapter's factors as products of the model's own kind."""
+    def adapter(self, adapter: Adapter, model: StepModel) -> AppliedAdapter:
+        """An adapter's factors as products of the model's own kind.
+
+        Raises :class:`AdapterError` for layers that the model's step leaves no way into.
+        """
+        closed = adapter.projections - getattr(model, "adapts", adapter.projections)
+        if closed:
+            raise AdapterError(
+                f"{min(closed)} cannot be adapted in a native step yet; merge the adapter, or "
+                "serve the model with weights=bfloat16"
+            )
         return AppliedAdapter(adapter, exact=self.exact, device=self.device)
 
     def bytes_per_token(self, config: ModelConfig) -> int:

@@ -1,24 +1,15 @@
-"""LoRA adapters (Hu et al. 2021, arXiv 2106.09685) in PEFT's file format.
+"""LoRA adapters (Hu et al. 2021, arXiv 2106.09685) on every linear layer of a block.
 
     y += (x A^T) B^T * scale        A [r, in], B [out, r], scale = alpha / r (or alpha / sqrt(r))
 
-Only what is understood is accepted: plain LoRA on q_proj, v_proj and o_proj, safetensors. Anything
-else in the folder (DoRA, biases, modules_to_save, unknown tensors) is refused by name.
+:mod:`avikam.model.lora_files` reads them from PEFT's folders.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from avikam.model.config import ModelConfig
@@ -26,24 +17,9 @@ from avikam.model.linear import FloatLinear, int8_linear
 from avikam.model.quantize import quantize_rows
 from avikam.model.transformer import Adapt
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PROJECTIONS = ("q_proj", "v_proj", "o_proj")
-MAX_RANK = 512
-
-_KEY = re.compile(
-    r"base_model\.model\.model\.layers\.(\d+)\.self_attn\.([qvo]_proj)\.lora_([AB])\.weight"
-)
-# What a configuration may say without changing the product above, and what is checked by itself.
-_KNOWN = (
-    "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision",
-    "inference_mode", "r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules",
-    "exclude_modules", "layers_to_transform", "layers_pattern", "init_lora_weights", "eva_config",
-    "loftq_config", "corda_config", "lora_ga_config", "qalora_group_size", "megatron_config",
-    "megatron_core", "ensure_weight_tying",
-)  # fmt: skip
-_OFF: tuple[Any, ...] = (None, False, [], {}, "none")
-# Others (pissa, olora, loftq ...) change the model's own weights, which the folder does not hold.
-_STARTS: tuple[Any, ...] = (None, True, False, "gaussian", "eva", "orthogonal")
+IN_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+IN_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+PROJECTIONS = IN_ATTENTION + IN_FEED_FORWARD
 
 
 class AdapterError(ValueError):
@@ -61,121 +37,30 @@ class Adapter:
     def bytes(self) -> int:
         return sum(a.nbytes + b.nbytes for a, b in self.factors.values())
 
+    @property
+    def projections(self) -> frozenset[str]:
+        """The kinds of layers that it changes."""
+        return frozenset(projection for _, projection in self.factors)
 
-def read_adapter(folder: Path, config: ModelConfig, most_bytes: int | None = None) -> Adapter:
-    """Read and check a PEFT folder for a model of ``config``'s shape.
 
-    One whose factors take more than ``most_bytes`` in float32 is refused before they are read.
+def factor_sizes(config: ModelConfig, projection: str) -> tuple[int, int]:
+    """(inputs, outputs) of a projection, in the source's own unfused form.
+
+    Raises :class:`AdapterError` for one that the model does not have.
     """
-    settings = _read_settings(folder / ADAPTER_CONFIG)
-    scale = _scale(settings)
-    tensors = _read_tensors(folder / ADAPTER_WEIGHTS, most_bytes)
-    factors: dict[tuple[int, str], dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        match = _KEY.fullmatch(name)
-        if match is None:
-            raise AdapterError(
-                f"unknown tensor {name!r}; only LoRA factors of {', '.join(PROJECTIONS)} are known"
-            )
-        layer, projection, side = int(match[1]), match[2], match[3]
-        _check_tensor(name, tensor, config, layer, projection, side, settings["r"])
-        factors.setdefault((layer, projection), {})[side] = tensor.float()
-    if not factors:
-        raise AdapterError(f"{ADAPTER_WEIGHTS} holds no LoRA factors")
-    complete = {key: _pair(key, sides, scale) for key, sides in factors.items()}
-    return Adapter(complete, _digest(settings, tensors))
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path.name} cannot be read: {type(error).__name__}") from error
-    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
-        raise AdapterError(f"{path.name}: peft_type must be LORA")
-    _check_off(path.name, settings)
-    rank = settings.get("r")
-    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
-        raise AdapterError(f"{path.name}: r is {rank!r}, must be between 1 and {MAX_RANK}")
-    targets = settings.get("target_modules") or []
-    unknown = sorted(set(targets if isinstance(targets, list) else [targets]) - set(PROJECTIONS))
-    if unknown:
-        raise AdapterError(f"{path.name}: target module {unknown[0]!r} is not supported")
-    return settings
-
-
-def _check_off(file: str, settings: dict[str, Any]) -> None:
-    """Refuse by name whatever could mean another product, also what is newer than this program."""
-    for name, value in settings.items():
-        if name not in _KNOWN and value not in _OFF:
-            raise AdapterError(f"{file}: {name}={value!r} is not supported")
-    start = settings.get("init_lora_weights")
-    if start not in _STARTS:
-        raise AdapterError(
-            f"{file}: init_lora_weights={start!r} is not supported; save it as a plain adapter "
-            "(peft: path_initial_model_for_weight_conversion)"
-        )
-
-
-def _scale(settings: dict[str, Any]) -> float:
-    alpha = settings.get("lora_alpha")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
-        raise AdapterError(f"{ADAPTER_CONFIG}: lora_alpha is {alpha!r}, must be a finite number")
-    rank = int(settings["r"])
-    return float(alpha) / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-
-
-def _read_tensors(path: Path, most_bytes: int | None) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            needed = 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-            if most_bytes is not None and needed > most_bytes:
-                raise AdapterError(f"it needs {needed} bytes, the budget is {most_bytes}")
-            return {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{path.name} is not a readable safetensors file") from error
-
-
-def _check_tensor(
-    name: str,
-    tensor: Tensor,
-    config: ModelConfig,
-    layer: int,
-    projection: str,
-    side: str,
-    rank: int,
-) -> None:
-    if layer >= config.num_layers:
-        raise AdapterError(f"{name}: the model has {config.num_layers} layers")
-    outputs = {
-        "q_proj": config.mixed_size,
-        "v_proj": config.num_kv_heads * config.head_dim,
-        "o_proj": config.hidden_size,
+    h, inner, kv = config.hidden_size, config.intermediate_size, config.num_kv_heads
+    sizes = {
+        "q_proj": (h, config.mixed_size),
+        "k_proj": (h, kv * config.head_dim),
+        "v_proj": (h, kv * config.head_dim),
+        "o_proj": (config.mixed_size, h),
     }
-    inputs = config.mixed_size if projection == "o_proj" else config.hidden_size
-    wanted = (rank, inputs) if side == "A" else (outputs[projection], rank)
-    if tuple(tensor.shape) != wanted:
-        raise AdapterError(f"{name} has shape {tuple(tensor.shape)}, needs {wanted}")
-    if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-        raise AdapterError(f"{name} holds values that are not finite floats")
-
-
-def _pair(key: tuple[int, str], sides: dict[str, Tensor], scale: float) -> tuple[Tensor, Tensor]:
-    if set(sides) != {"A", "B"}:
-        raise AdapterError(f"layer {key[0]} {key[1]} has only lora_{''.join(sides)}")
-    return sides["A"], sides["B"] * scale
-
-
-def _digest(settings: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of what the adapter does: scale settings and tensors, whatever its name."""
-    content = hashlib.sha256()
-    relevant = [settings["r"], settings["lora_alpha"], bool(settings.get("use_rslora"))]
-    content.update(json.dumps(relevant).encode())
-    for name in sorted(tensors):
-        content.update(f"{name}:{tensors[name].dtype}:{tuple(tensors[name].shape)};".encode())
-        content.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()
+    if config.num_experts == 1:
+        sizes |= {"up_proj": (h, inner), "down_proj": (inner, h)}
+        sizes |= {"gate_proj": (h, inner)} if config.gated else {}
+    if projection not in sizes:
+        raise AdapterError(f"the model has no {projection}; it has {', '.join(sizes)}")
+    return sizes[projection]
 
 
 MakePair = Callable[[str, Tensor, Tensor], tuple[nn.Module, nn.Module]]

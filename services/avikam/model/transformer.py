@@ -26,7 +26,8 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [..., H, D], k [..., Hkv, D], v [..., Hkv, D]) -> [..., H, D]."""
 
 Adapt = Callable[[int, str, Tensor, Tensor], Tensor]
-"""(layer, "q_proj" | "v_proj" | "o_proj", input [rows, in], output [rows, out]) -> output."""
+"""(layer, a name of :data:`avikam.model.lora.PROJECTIONS`, input [rows, in], output [rows, out])
+-> output."""
 
 
 class RMSNorm(nn.Module):
@@ -75,6 +76,7 @@ class Attention(nn.Module):
         q, k, v = split_qkv(self.qkv_proj(x), self.config)
         if adapt is not None:
             q = adapt(self.layer, "q_proj", x, q.flatten(-2)).view_as(q)
+            k = adapt(self.layer, "k_proj", x, k.flatten(-2)).view_as(k)
             v = adapt(self.layer, "v_proj", x, v.flatten(-2)).view_as(v)
         if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
@@ -100,26 +102,35 @@ def split_qkv(fused: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tenso
 class FeedForward(nn.Module):
     """Linear -> GELU(tanh) -> Linear, or gated: SwiGLU and GeGLU (arXiv 2002.05202)."""
 
-    def __init__(self, config: ModelConfig, device: str | None) -> None:
+    def __init__(self, config: ModelConfig, device: str | None, layer: int = 0) -> None:
         super().__init__()
+        self.layer = layer
         self.gated, self.kind = config.gated, config.feed_forward
         rows = config.intermediate_size * (2 if self.gated else 1)
         self.up_proj = Linear(config.hidden_size, rows, device)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, device)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, adapt: Adapt | None = None) -> Tensor:
+        inner = self._inner(x, adapt)
+        out: Tensor = self.down_proj(inner)
+        return out if adapt is None else adapt(self.layer, "down_proj", inner, out)
+
+    def _inner(self, x: Tensor, adapt: Adapt | None) -> Tensor:
         up = self.up_proj(x)
-        if self.gated:
-            gate, value = up.chunk(2, dim=-1)
-            opened = F.silu(gate) if self.kind == "swiglu" else F.gelu(gate, approximate="tanh")
-            return self.down_proj(opened * value)
-        return self.down_proj(F.gelu(up, approximate="tanh"))
+        gate, value = up.chunk(2, dim=-1) if self.gated else (None, up)
+        if adapt is not None:
+            gate = None if gate is None else adapt(self.layer, "gate_proj", x, gate)
+            value = adapt(self.layer, "up_proj", x, value)
+        if gate is None:
+            return F.gelu(value, approximate="tanh")
+        opened = F.silu(gate) if self.kind == "swiglu" else F.gelu(gate, approximate="tanh")
+        return opened * value
 
 
-def feed_forward(config: ModelConfig, device: str | None) -> nn.Module:
+def feed_forward(config: ModelConfig, device: str | None, layer: int) -> nn.Module:
     """A layer's FFN: one, or a mixture of several."""
     if config.num_experts == 1:
-        return FeedForward(config, device)
+        return FeedForward(config, device, layer)
     experts = nn.ModuleList(FeedForward(config, device) for _ in range(config.num_experts))
     router = Linear(config.hidden_size, config.num_experts, device)
     return Mixture(router, experts, config.active_experts)
@@ -133,7 +144,8 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
         self.attention = Attention(config, layer, device)
         self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
-        self.ffn = feed_forward(config, device)
+        self.ffn = feed_forward(config, device, layer)
+        self.adapted = config.num_experts == 1
         self.post_norms = config.post_norms
         if config.post_norms:
             self.attention_post_norm = RMSNorm(config.hidden_size, config.norm_eps, device)
@@ -142,7 +154,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, table: Tensor, attend: Attend, adapt: Adapt | None) -> Tensor:
         mixed = self.attention(self.attention_norm(x), table, attend, adapt)
         x = x + (self.attention_post_norm(mixed) if self.post_norms else mixed)
-        fed = self.ffn(self.ffn_norm(x))
+        fed = self.ffn(self.ffn_norm(x), adapt) if self.adapted else self.ffn(self.ffn_norm(x))
         return x + (self.ffn_post_norm(fed) if self.post_norms else fed)
 
 

@@ -23,7 +23,8 @@ from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.snapshot import Snapshot
 from avikam.model.checkpoint import load_checkpoint
 from avikam.model.config import ModelConfig
-from avikam.model.lora import AppliedAdapter, read_adapter
+from avikam.model.lora import AppliedAdapter
+from avikam.model.lora_files import read_adapter
 from avikam.model.parallel.group import RankLostError
 
 log = logging.getLogger(__name__)

@@ -49,6 +49,8 @@ class NativeModel:
     ``bits`` is that of the layers' matrices; embeddings and head stay at eight.
     """
 
+    adapts = frozenset(("q_proj", "k_proj", "v_proj", "o_proj"))  # what an adapter may change
+
     def __init__(
         self,
         config: ModelConfig,
@@ -120,12 +122,9 @@ class NativeModel:
         self._run(tokens, 0, 0, EMBED)
         for i in range(config.num_layers):
             self._run(tokens, i, i + 1, QKV)
-            q, _, v = split_qkv(qkv, config)
-            _write_qv(
-                qkv,
-                adapt(i, "q_proj", normed, q.flatten(-2)),
-                adapt(i, "v_proj", normed, v.flatten(-2)),
-                config,
+            parts = zip(("q_proj", "k_proj", "v_proj"), split_qkv(qkv, config), strict=True)
+            _write_qkv(
+                qkv, [adapt(i, name, normed, part.flatten(-2)) for name, part in parts], config
             )
             self._run(tokens, i, i + 1, MIX)
             out.copy_(adapt(i, "o_proj", mixed, out))
@@ -230,10 +229,8 @@ class _Buffers:
         )
 
 
-def _write_qv(qkv: Tensor, q: Tensor, v: Tensor, config: ModelConfig) -> None:
-    """Put adapted queries and values back into the packed rows."""
+def _write_qkv(qkv: Tensor, parts: list[Tensor], config: ModelConfig) -> None:
+    """Put adapted queries, keys and values back into the packed rows."""
     groups = config.num_groups
-    q_heads, kv_heads = config.num_heads // groups, config.num_kv_heads // groups
-    grouped = qkv.unflatten(-1, (groups, q_heads + 2 * kv_heads, config.head_dim))
-    grouped[:, :, :q_heads] = q.view(-1, groups, q_heads, config.head_dim)
-    grouped[:, :, q_heads + kv_heads :] = v.view(-1, groups, kv_heads, config.head_dim)
+    grouped = [part.unflatten(-1, (groups, -1, config.head_dim)) for part in parts]
+    qkv.copy_(torch.cat(grouped, dim=-2).flatten(1))

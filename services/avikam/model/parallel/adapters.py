@@ -1,4 +1,5 @@
-"""LoRA on a sharded model: A of o_proj is cut by columns and summed, B of q and v by rows."""
+"""LoRA on a sharded model: A of o_proj and down_proj is cut by columns and summed, B of the others
+by rows."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from avikam.model.parallel.group import RankGroup
 from avikam.model.parallel.linear import SummedInt8, SummedLinear
 from avikam.model.parallel.shard import Sharding
 from avikam.model.quantize import quantize_rows
+
+_SPREAD = ("o_proj", "down_proj")
 
 
 def sharded_pair(sharding: Sharding, group: RankGroup, *, exact: bool, device: str) -> MakePair:
@@ -34,6 +37,6 @@ def sharded_pair(sharding: Sharding, group: RankGroup, *, exact: bool, device: s
         return SummedInt8(sharding.columns(codes), scale, group)
 
     def pair(projection: str, a: Tensor, b: Tensor) -> tuple[nn.Module, nn.Module]:
-        return (columns(a), whole(b)) if projection == "o_proj" else (whole(a), rows(b))
+        return (columns(a), whole(b)) if projection in _SPREAD else (whole(a), rows(b))
 
     return pair

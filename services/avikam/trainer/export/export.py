@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avikam.model.checkpoint import CARD, write_checkpoint
 from avikam.model.config import ModelConfig
-from avikam.model.lora import read_adapter
+from avikam.model.lora_files import read_adapter
 from avikam.model.manifest import MANIFEST, write_manifest
 from avikam.model.quantize import quantize_state
 from avikam.model.tokenizer import Tokenizer

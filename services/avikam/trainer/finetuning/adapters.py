@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avikam.model.config import ModelConfig
-from avikam.model.lora import PROJECTIONS
 from avikam.model.transformer import split_qkv
+
+PROJECTIONS = ("q_proj", "v_proj", "o_proj")
 
 
 class Adapters(nn.Module):
@@ -40,6 +41,8 @@ class Adapters(nn.Module):
     def adapt(self, layer: int, projection: str, x: Tensor, out: Tensor) -> Tensor:
         """``out + dropout(x) A^T B^T * alpha / rank``; what the model's ``adapt`` hook calls."""
         name = f"{layer}_{projection}"
+        if projection not in PROJECTIONS:
+            return out
         x = F.dropout(x, self.dropout, self.training)
         delta = F.linear(F.linear(x, self.down[name]), self.up[name])
         return out + (delta * (self.alpha / self.rank)).to(out.dtype)
@@ -62,6 +65,6 @@ class Adapters(nn.Module):
 
 
 def packed_rows(config: ModelConfig, projection: str) -> Tensor:
-    """Rows of the fused QKV matrix that hold ``q_proj`` or ``v_proj``, in plain head order."""
-    q, _, v = split_qkv(torch.arange(config.qkv_rows), config)
-    return (q if projection == "q_proj" else v).flatten()
+    """Rows of the fused QKV matrix that hold one of its three, in plain head order."""
+    parts = split_qkv(torch.arange(config.qkv_rows), config)
+    return parts[("q_proj", "k_proj", "v_proj").index(projection)].flatten()

@@ -8,8 +8,9 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from avikam.model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROJECTIONS
-from avikam.trainer.finetuning.adapters import Adapters
+from avikam.model.lora_files import ADAPTER_WEIGHTS
+from avikam.model.lora_settings import ADAPTER_CONFIG
+from avikam.trainer.finetuning.adapters import PROJECTIONS, Adapters
 
 
 def write_adapter(folder: Path, adapters: Adapters, base_model: str) -> None:
