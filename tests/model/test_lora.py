@@ -88,7 +88,7 @@ def test_ranks_and_alphas_of_single_modules_are_pefts(tmp_path: Path, pattern: s
     tensors = factors(CONFIG)
     wider = factors(CONFIG, rank=2)
     mixed = tensors | {name: t for name, t in wider.items() if "q_proj" in name}
-    said = {"rank_pattern": {pattern: 2}, "alpha_pattern": {pattern: 3}}
+    said: dict[str, Any] = {"rank_pattern": {pattern: 2}, "alpha_pattern": {pattern: 3}}
     adapter = read_adapter(write_adapter(tmp_path / "a", mixed, **said), CONFIG)
     b = key(1, "q_proj", "B"), key(1, "v_proj", "B")
     assert torch.equal(adapter.factors[1, "q_proj"][1], mixed[b[0]] * 1.5)
