@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import redis
 import yaml
 
 from avikam import __version__
@@ -100,7 +103,54 @@ def environment(service: str, folder: Path) -> dict[str, str]:
     token = folder / "worker-token"
     token.write_text("a" * 32)
     given = SERVICES[service]["environment"].items()
-    return {name: str(token) if name.endswith("TOKEN_FILE") else value for name, value in given}
+    return {
+        name: str(token) if name.endswith("TOKEN_FILE") else filled(value) for name, value in given
+    }
+
+
+def filled(text: str) -> str:
+    """With a password of its own for each that the user's ``.env`` has."""
+    return re.sub(r"\$\{(AVIKAM_\w+_PASSWORD):\?[^}]*\}", lambda m: m[1].lower() * 2, text)
+
+
+def test_every_password_of_compose_is_one_that_its_head_makes() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    (made,) = re.findall(r"for n in ([A-Z_ ]+); do", text)
+    asked = set(re.findall(r"\$\{AVIKAM_(\w+)_PASSWORD:\?", text))
+    assert asked == set(made.split())
+
+
+def test_composes_redis_lets_its_two_accounts_in_and_nobody_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    command = [filled(argument) for argument in SERVICES["redis"]["command"]]
+    place = ("--bind", "127.0.0.1", "--port", str(port))
+    with subprocess.Popen([require_tool("redis-server"), *command, *place], cwd=tmp_path) as server:
+        try:
+            for service, name in (("gateway", "REDIS"), ("worker", "KV_REDIS")):
+                address = environment(service, tmp_path)[f"AVIKAM_{service.upper()}__{name}"]
+                client = redis.Redis.from_url(address.replace("redis:6379", f"127.0.0.1:{port}"))
+                wait_for(client)
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.config_get("maxmemory")
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis(port=port).ping()
+        finally:
+            server.terminate()
+
+
+def wait_for(client: redis.Redis) -> None:
+    """Until the server answers."""
+    for _ in range(200):
+        try:
+            client.ping()
+            return
+        except redis.ConnectionError:
+            time.sleep(0.05)
+
+
+def test_every_container_has_a_bound_on_its_memory() -> None:
+    assert all(service.get("mem_limit") for service in SERVICES.values())
 
 
 def test_the_gateways_keys_are_a_mounted_folder(tmp_path: Path) -> None:

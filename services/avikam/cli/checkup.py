@@ -18,7 +18,16 @@ PYTHONS = ((3, 11), (3, 13))
 TORCHES = ((2, 11), (2, 15))
 # What the int8 kernels are quick with, best first.
 _CPU_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "asimd")
-_WORKER_PACKAGES = ("cramjam", "llguidance", "numpy", "psutil", "safetensors", "sentencepiece")
+_WORKER_PACKAGES = (
+    "cramjam",
+    "jinja2",
+    "llguidance",
+    "numpy",
+    "psutil",
+    "safetensors",
+    "sentencepiece",
+    "tokenizers",
+)
 _REDIS = ("127.0.0.1", 6379)
 
 
