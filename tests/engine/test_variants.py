@@ -14,7 +14,7 @@ def test_each_option_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "VARIANTS",
         (("usual", "avikam1-test", "int8"), ("four bits", "avikam1-test", "int4")),
     )
-    found = measure_variants(rounds=1, seconds=0.0)
+    found = measure_variants(rounds=1, seconds=0.0, level="")
     assert list(found) == ["usual", "four bits"]
     for line in found.values():
         assert min(line[figure] for figure in ("decode_1", "decode_16", "prefill_256")) > 0
