@@ -11,7 +11,7 @@ import torch
 from benchmarks.figures import STREAMS
 from benchmarks.ours import Ours
 
-_STEPS, _TURNS = 40, 3
+_WARM, _STEPS, _TURNS = 8, 40, 3
 
 
 def beside_a_neighbour(ours: Ours, threads: int) -> dict[str, float]:
@@ -42,7 +42,8 @@ def _in_turns(ours: Ours, streams: int, threads: int) -> tuple[float, float]:
         for count, taken in times.items():
             torch.set_num_threads(count)
             ours.begin(streams)
-            ours.step()
+            for _ in range(_WARM):
+                ours.step()
             began = time.perf_counter()
             for _ in range(_STEPS):
                 ours.step()

@@ -6,17 +6,15 @@ from collections import Counter
 
 import torch
 
-from avikam.engine.build import slot_cache
 from avikam.engine.measure import StepBench
 from avikam.engine.sampler import SamplingRow, sample
 from avikam.model.attention.plan import Chunk, StepPlan
 from avikam.model.attention.slots import SlotState
+from avikam.model.backends import Backend
 from avikam.model.checkpoint import expected_shapes
 from avikam.model.config import ModelConfig
 from avikam.model.loading import WeightType, build_model
-from avikam.model.native.library import load_library
 from avikam.model.native.model import NativeModel
-from avikam.model.native.shape import unsupported
 from avikam.model.native.slots import NativeSlots
 from avikam.model.steps import StepModel
 from avikam.model.untrained import random_tensors
@@ -77,11 +75,10 @@ def random_ours(
     level: str = "",
 ) -> Ours:
     """Random weights, in the form that a worker would run; ``level`` is that of native steps."""
-    slots: SlotState = slot_cache(config, STREAMS, kind, native=native)
-    if isinstance(slots, NativeSlots):
-        slots = NativeSlots(config, STREAMS, load_library(level))
+    backend = Backend(kind, native=native, level=level)
+    slots = backend.slots(config, STREAMS)
     names = expected_shapes(config)
     weights = dict(zip(names, random_tensors(config, torch.float32, seed=1), strict=True))
-    if isinstance(slots, NativeSlots) and not unsupported(config):
-        return Ours(NativeModel(config, weights, slots), slots, name)
+    if isinstance(slots, NativeSlots) and not backend.native_problem(config):
+        return Ours(NativeModel(config, weights, slots, 4 if kind == "int4" else 8), slots, name)
     return Ours(build_model(config, weights, kind), slots, name)

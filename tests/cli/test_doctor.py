@@ -81,6 +81,7 @@ def test_a_machine_without_a_compiler_learns_what_that_costs(nothing_built: Path
     assert "no C compiler" in finding.detail
     assert "several times slower" in finding.detail
     assert "gcc" in finding.remedy
+    assert "pip install ziglang" in finding.remedy
 
 
 def test_a_native_step_that_will_be_built_is_good_and_is_not_built_yet(nothing_built: Path) -> None:

@@ -126,8 +126,9 @@ def native_step() -> Finding:
         return Finding(name, Verdict.GOOD, prospect())
     except NativeUnavailableError as problem:
         detail = f"{problem}; int8 steps run through PyTorch, several times slower"
-        remedy = "install one (Debian: apt-get install gcc)" if "compiler" in str(problem) else ""
-        return Finding(name, Verdict.ABSENT, detail, remedy)
+        missing = "compiler" in str(problem)
+        remedy = "install gcc (Debian: apt-get install gcc), or pip install ziglang"
+        return Finding(name, Verdict.ABSENT, detail, remedy if missing else "")
 
 
 def gpu() -> Finding:

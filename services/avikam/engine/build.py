@@ -57,6 +57,7 @@ class EngineOptions:
     threads: int = 0  # 0: by the model's size
     ranks: int = 1  # processes that share the model, each with a GPU of its own where there are
     native: bool = True  # int8 steps on a CPU through the native library, where it can be built
+    native_level: str = ""  # kind of processor that the library is built for; empty: the best
     ahead: bool = True  # on a GPU: decode by graphs, and launch a step before reading the last
     adapters: Path | None = None  # folder that adapters may be loaded from
     load_adapters: tuple[str, ...] = ()  # of these at the start: FOLDER or NAME=FOLDER
@@ -71,7 +72,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     tokenizer = _tokenizer(checkpoint)
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
-    backend = Backend(kind, device, options.native)
+    backend = Backend(kind, device, options.native, options.native_level)
     length = context_length(checkpoint.config, options.max_model_len, options.slots, backend)
     checkpoint = replace(checkpoint, config=checkpoint.config.with_changes(max_positions=length))
     never = torch.tensor(sorted(tokenizer.control_ids - tokenizer.eos_ids))
@@ -163,7 +164,7 @@ def _runner(
     if options.ranks > 1:
         team = RankTeam(_first_rank(options, checkpoint, kind, device), checkpoint)
         return ModelRunner(team.rank.model, team.rank.cache, never, team), team.apply
-    backend = Backend(kind, device, options.native)
+    backend = Backend(kind, device, options.native, options.native_level)
     cache = backend.slots(checkpoint.config, options.slots)
 
     def apply(adapter: Adapter, _folder: Path) -> AppliedAdapter:

@@ -38,6 +38,7 @@ def _real(settings: WorkerSettings) -> Engine:
         queue_tokens=settings.queue_tokens,
         threads=settings.threads,
         ranks=settings.ranks,
+        native_level="" if settings.native_level == "auto" else settings.native_level,
         ahead=settings.ahead,
         adapters=settings.adapters,
         load_adapters=settings.load_adapters,

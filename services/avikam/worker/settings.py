@@ -66,6 +66,11 @@ class WorkerSettings(Settings):
         description="Number format of the weights; auto keeps the checkpoint's. "
         "llm-int8 and nf4 need bitsandbytes.",
     )
+    native_level: Literal["auto", "avx2", "avx-vnni", "avx512-vnni"] = Field(
+        default="auto",
+        description="Instructions that native CPU steps use; auto takes the best that the "
+        "processor has. All give the same answers.",
+    )
     slots: int = Field(default=32, ge=1, description="Sequences that run at the same time.")
     max_model_len: int = Field(
         default=0,

@@ -9,6 +9,7 @@ no compiler.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -99,7 +100,7 @@ def prospect() -> str:
     for folder in (_FOLDER, _cache_folder()):
         if (folder / name).exists():
             return f"{level.name}: {folder / name}"
-    return f"{level.name}: {_compiler()} builds it when a worker first starts"
+    return f"{level.name}: {' '.join(_compiler())} builds it when a worker first starts"
 
 
 def _check_platform() -> None:
@@ -147,25 +148,46 @@ def _compile(level: Level, target: Path) -> None:
     compiler = _compiler()
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         fresh = Path(folder) / target.name
-        command = [compiler, *_FLAGS, *level.flags, str(_FOLDER / _MAIN), "-o", str(fresh), "-lm"]
+        command = [
+            *compiler,
+            *_FLAGS,
+            *_level_flags(level, compiler),
+            str(_FOLDER / _MAIN),
+            "-o",
+            str(fresh),
+            "-lm",
+        ]
         try:
             done = subprocess.run(  # noqa: S603 - our own sources
                 command, capture_output=True, text=True, timeout=_SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NativeUnavailableError(f"{compiler}: {type(error).__name__}") from error
+            raise NativeUnavailableError(f"{compiler[0]}: {type(error).__name__}") from error
         if done.returncode:
             first = (done.stderr.strip().splitlines() or ["no message"])[0]
-            raise NativeUnavailableError(f"{compiler} failed: {first}")
+            raise NativeUnavailableError(f"{' '.join(compiler)} failed: {first}")
         fresh.replace(target)  # at once: another worker may be compiling too
 
 
-def _compiler() -> str:
+def _level_flags(level: Level, compiler: list[str]) -> list[str]:
+    """Zig writes the names of processors with underscores."""
+    if "ziglang" not in compiler:
+        return list(level.flags)
+    return [
+        f"-march={flag[7:].replace('-', '_')}" if flag.startswith("-march=") else flag
+        for flag in level.flags
+    ]
+
+
+def _compiler() -> list[str]:
+    """How a C compiler is called; the package ``ziglang`` brings one without a system's help."""
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
         found = shutil.which(name) if name else None
         if found:
-            return found
-    raise NativeUnavailableError("no C compiler (cc, gcc or clang) is installed")
+            return [found]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise NativeUnavailableError("no C compiler (cc, gcc, clang or the package ziglang) is here")
 
 
 def main() -> None:
