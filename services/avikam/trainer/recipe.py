@@ -59,8 +59,9 @@ def _section(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     """What of a file's values belongs to ``cls``: all of them, or its command's section."""
     name = _SECTIONS.get(cls.__name__, "")
     section = values.get(name)
-    whole = name in cls.__dataclass_fields__ or not isinstance(section, dict)
-    return values if whole else {str(key): value for key, value in section.items()}
+    if name in cls.__dataclass_fields__ or not isinstance(section, dict):
+        return values
+    return {str(key): value for key, value in section.items()}
 
 
 def _set(values: dict[str, Any], text: str) -> None:
