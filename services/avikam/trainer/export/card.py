@@ -161,7 +161,7 @@ def _evaluation(report: dict[str, Any], baseline: dict[str, Any] | None) -> str:
     reports = {report["model"]: report}
     text = (
         f"Measured by `avikam eval` (code `{report['commit']}`); `eval.json` has every figure and "
-        "the number of items behind it."
+        f"the number of items behind it{_quick(report)}."
     )
     if baseline:
         reports[_other_name(baseline["model"], report["model"])] = baseline
