@@ -48,7 +48,9 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         self.asked.append(self.path)
         self.tokens.append(self.headers.get("Authorization"))
-        if self.path.startswith("/api/models/org/tiny/"):
+        if self.path.startswith("/api/models/org/tiny/tree/"):
+            self._send(json.dumps(self._tree()).encode(), {}, body=True)
+        elif self.path.startswith("/api/models/org/tiny/"):
             self._send(json.dumps(self._listing()).encode(), {}, body=True)
         elif self.path.startswith("/org/tiny/resolve/"):
             self._file(self.folder / self.path.rpartition("/")[2], body)
@@ -58,6 +60,12 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     def _listing(self) -> dict[str, object]:
         names = [path.name for path in self.folder.iterdir()]
         return {"id": "org/tiny", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}
+
+    def _tree(self) -> list[dict[str, object]]:
+        return [
+            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": "0" * 40}
+            for path in self.folder.iterdir()
+        ]
 
     def _file(self, path: Path, body: bool) -> None:
         if not path.is_file():

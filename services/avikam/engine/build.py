@@ -70,6 +70,8 @@ def build_engine(options: EngineOptions) -> TorchEngine:
     checkpoint = load_checkpoint(options.model)
     torch.set_num_threads(options.threads or useful_threads(checkpoint.config))
     tokenizer = _tokenizer(checkpoint)
+    # Worked out once, and now: a large vocabulary takes longer than a heartbeat may.
+    log.info("tokenizer: %d entries", len(tokenizer.token_bytes))
     device = resolve_device(options.device)
     kind = resolve_weight_type(options.weights, checkpoint, device)
     backend = Backend(kind, device, options.native, options.native_level)
@@ -87,7 +89,7 @@ def build_engine(options: EngineOptions) -> TorchEngine:
         cache.slots, cache.bytes_per_slot() / 2**20,
     )  # fmt: skip
     return TorchEngine(
-        _describe(checkpoint, kind, cache, options.ranks),
+        _describe(checkpoint, kind, cache, tokenizer, options.ranks),
         tokenizer,
         runner,
         adapters,
@@ -205,9 +207,13 @@ def _prefix_cache(
 
 
 def _describe(
-    checkpoint: Checkpoint, kind: WeightType, cache: SlotStore, ranks: int
+    checkpoint: Checkpoint,
+    kind: WeightType,
+    cache: SlotStore,
+    tokenizer: ModelTokenizer,
+    ranks: int,
 ) -> EngineModel:
-    config = checkpoint.config
+    config, origin = checkpoint.config, checkpoint.origin
     return EngineModel(
         id=config.name,
         max_model_len=config.max_positions,
@@ -220,4 +226,9 @@ def _describe(
         created=int((checkpoint.folder / WEIGHTS).stat().st_mtime),
         default_sampling=default_sampling(checkpoint.generation),
         numerics=numerics(checkpoint.digest, kind, cache.name, cache.device, ranks),
+        source=f"{origin['kind']}: {origin['location']}" if origin else "",
+        revision=origin.get("revision", ""),
+        licence=origin.get("licence", ""),
+        quantisation=origin.get("quantisation", ""),
+        end_ids=tuple(sorted(tokenizer.eos_ids)),
     )

@@ -167,6 +167,12 @@ class EngineModel:
     created: int
     default_sampling: SamplingParams
     numerics: str = ""
+    # Of an imported model: where it comes from, and what is known of it.
+    source: str = ""
+    revision: str = ""
+    licence: str = ""
+    quantisation: str = ""
+    end_ids: tuple[int, ...] = ()
 
 
 class Engine(Protocol):

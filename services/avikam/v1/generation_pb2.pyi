@@ -163,7 +163,7 @@ class Adapter(_message.Message):
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("id", "max_model_len", "vocab_size", "parameters", "weights", "digest", "attention_backend", "device", "created")
+    __slots__ = ("id", "max_model_len", "vocab_size", "parameters", "weights", "digest", "attention_backend", "device", "created", "source", "revision", "licence", "quantisation", "end_ids")
     ID_FIELD_NUMBER: _ClassVar[int]
     MAX_MODEL_LEN_FIELD_NUMBER: _ClassVar[int]
     VOCAB_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,11 @@ class ModelInfo(_message.Message):
     ATTENTION_BACKEND_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_FIELD_NUMBER: _ClassVar[int]
+    QUANTISATION_FIELD_NUMBER: _ClassVar[int]
+    END_IDS_FIELD_NUMBER: _ClassVar[int]
     id: str
     max_model_len: int
     vocab_size: int
@@ -182,4 +187,9 @@ class ModelInfo(_message.Message):
     attention_backend: str
     device: str
     created: int
-    def __init__(self, id: _Optional[str] = ..., max_model_len: _Optional[int] = ..., vocab_size: _Optional[int] = ..., parameters: _Optional[int] = ..., weights: _Optional[str] = ..., digest: _Optional[str] = ..., attention_backend: _Optional[str] = ..., device: _Optional[str] = ..., created: _Optional[int] = ...) -> None: ...
+    source: str
+    revision: str
+    licence: str
+    quantisation: str
+    end_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[str] = ..., max_model_len: _Optional[int] = ..., vocab_size: _Optional[int] = ..., parameters: _Optional[int] = ..., weights: _Optional[str] = ..., digest: _Optional[str] = ..., attention_backend: _Optional[str] = ..., device: _Optional[str] = ..., created: _Optional[int] = ..., source: _Optional[str] = ..., revision: _Optional[str] = ..., licence: _Optional[str] = ..., quantisation: _Optional[str] = ..., end_ids: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -178,6 +178,11 @@ def model_info(model: EngineModel) -> generation_pb2.ModelInfo:
         weights=model.weights,
         digest=model.digest,
         attention_backend=model.attention_backend,
+        source=model.source,
+        revision=model.revision,
+        licence=model.licence,
+        quantisation=model.quantisation,
+        end_ids=model.end_ids,
         device=model.device,
         created=model.created,
     )

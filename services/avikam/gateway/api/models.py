@@ -94,6 +94,11 @@ def _about(model: pb.ModelInfo | None) -> dict[str, Any]:
         "attention_backend": model and model.attention_backend,
         "parameters": model and model.parameters,
         "vocab_size": model and model.vocab_size,
+        "eos_token_ids": model and list(model.end_ids),
+        "source": model and (model.source or None),
+        "revision": model and (model.revision or None),
+        "license": model and (model.licence or None),
+        "source_quantization": model and (model.quantisation or None),
     }
 
 

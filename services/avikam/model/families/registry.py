@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from avikam.model.config import ConfigError
@@ -12,6 +13,8 @@ from avikam.model.families.llama import llama
 from avikam.model.families.mistral import mistral
 from avikam.model.families.qwen import qwen2, qwen3
 from avikam.model.families.recipes import Family
+
+_GROUP = 64
 
 # architecture: (model_type, its reader)
 FAMILIES: dict[str, tuple[str, Callable[[Fields, str], Family]]] = {
@@ -39,9 +42,22 @@ def family_of(values: Mapping[str, Any], name: str) -> Family:
         method = str(stated or "another tool")[:40]
         raise FamilyError(f"the weights are quantised by {method}; take the unquantised model")
     try:
-        return read(fields, name)
+        return _in_groups(read(fields, name))
     except ConfigError as error:
         raise FamilyError(str(error)) from error
+
+
+def _in_groups(family: Family) -> Family:
+    """With scales of activations per 64 inputs, where all widths allow it.
+
+    Models like Llama have channels far larger than the rest: one scale for all inputs of a token
+    costs SmolLM2 3.8 % of perplexity, one for each 64 costs 0.7 %.
+    """
+    config = family.config
+    widths = (config.hidden_size, config.mixed_size, config.intermediate_size)
+    if any(width % _GROUP for width in widths):
+        return family
+    return replace(family, config=config.with_changes(scale_group=_GROUP))
 
 
 def _architecture(values: Mapping[str, Any]) -> str:
