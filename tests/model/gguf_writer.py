@@ -83,7 +83,7 @@ def _vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, pre: str) -> None
     kinds = [3 if added.get(i) else 4 if i in added else 1 for i in range(size)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list([tokenizer.id_to_token(i) for i in range(size)])
+    writer.add_token_list([tokenizer.id_to_token(i) or "" for i in range(size)])
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(pair) for pair in document["model"]["merges"]])
     writer.add_eos_token_id(2)
