@@ -47,8 +47,8 @@ async def test_what_every_worker_says_of_a_request_counts_against_nobody(status:
         return [accepted(start), ended(start, status)]
 
     async with (
-        lying_worker(answer) as first,  # type: ignore[arg-type]
-        lying_worker(answer) as second,  # type: ignore[arg-type]
+        lying_worker(answer) as first,
+        lying_worker(answer) as second,
         gateway_to(first, second, routing="round_robin") as gateway,
     ):
         assert set(await statuses(gateway)) == {status}
@@ -61,7 +61,7 @@ async def test_rows_that_cannot_be_computed_count_against_nobody() -> None:
         finish = {"reason": error, "error": "the logits are not numbers"}
         return [accepted(start), tokens(start, [65], finish=finish)]
 
-    async with lying_worker(answer) as worker, gateway_to(worker) as gateway:  # type: ignore[arg-type]
+    async with lying_worker(answer) as worker, gateway_to(worker) as gateway:
         assert set(await statuses(gateway)) == {500}
         assert states(gateway) == {"closed"}
 
