@@ -250,7 +250,7 @@ async def test_probes_and_scrapes_are_not_traced(
 
 @pytest.mark.parametrize(
     ("plan", "kind", "outcome"),
-    [("refuse#1", "retry", "refused"), (f"{PACE},drop@9#1", "resume", "lost")],
+    [("refuse#1", "retry", "refused"), (f"{PACE},drop@9#1", "resume", "broke_off")],
     ids=["retry", "resume"],
 )
 async def test_every_attempt_has_a_span(plan: str, kind: str, outcome: str, tmp_path: Path) -> None:

@@ -5,16 +5,17 @@
 
 A compile cannot be stopped: one that takes too long ends its request, and keeps its thread and its
 tenant's place until it is done. So a tenant has one thread at most, whatever it sends, and the
-event loop and the engine never wait. While a sequence waits it sends a sign of life each second:
-the engine may have nothing to do meanwhile, and its step counter stands still.
+event loop and the engine never wait. The threads have the priority of all others: one that stood
+back would keep Python's lock for as long as a busy machine lets it wait, and with it the worker.
+
+While a sequence waits it sends a sign of life each second: the engine may have nothing to do
+meanwhile, and its step counter stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from avikam.protocol.errors import ApiError, invalid, overloaded
@@ -26,8 +27,6 @@ _MOST_WAITING = 32
 # Usual grammars take milliseconds; the largest that was found, two seconds of a core.
 _SECONDS = 15.0
 _SIGN_SECONDS = 1.0
-# How much the threads stand back behind the engine's, as `nice` counts.
-_NICE = 10
 
 
 class _Account:
@@ -73,7 +72,7 @@ class Compiling:
             except BaseException:
                 account.place.release()
                 raise
-            running = asyncio.ensure_future(in_thread(lambda: _stand_back(work)))
+            running = asyncio.ensure_future(in_thread(work))
             running.add_done_callback(lambda done: self._ended(tenant, account, done))
             try:
                 async with asyncio.timeout(self._seconds):
@@ -104,13 +103,6 @@ class Compiling:
         self._forget(tenant, account)
         if not running.cancelled():
             running.exception()  # seen, also when nobody waits any more
-
-
-def _stand_back(work: Callable[[], None]) -> None:
-    """Work at a lower priority than the engine, where threads have one of their own (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-    work()
 
 
 def _too_slow(path: str, seconds: float) -> ApiError:
