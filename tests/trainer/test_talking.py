@@ -10,7 +10,7 @@ import pytest
 from avikam.trainer.conversations.phrasebook import phrasebook, read_phrases
 from avikam.trainer.evaluation.conversation import settings
 from avikam.trainer.evaluation.faithfulness import faithfulness, names, repeats
-from avikam.trainer.evaluation.refusal import is_refusal, prompts
+from avikam.trainer.evaluation.refusal import few_of_each, is_refusal, prompts
 from avikam.trainer.evaluation.translation import DIRECTIONS, TestPair
 from tests.trainer.commands import avikam
 from tests.trainer.conftest import Pipeline
@@ -65,6 +65,13 @@ def test_a_translation_that_says_i_dont_know_is_not_asked(tmp_path: Path) -> Non
     ]
     asked = [p.text for p in prompts(tmp_path, pairs, "Traduis : {s}") if p.kind == "translation"]
     assert asked == ["Traduis : Il dort."]
+
+
+def test_a_quick_look_asks_some_of_every_kind(tmp_path: Path) -> None:
+    whole = prompts(tmp_path, [TestPair("Il dort.", "He sleeps.", "conversational")], "{s}")
+    few = few_of_each(whole, 2)
+    assert {prompt.kind for prompt in few} == {prompt.kind for prompt in whole}
+    assert len(few) < len(whole)
 
 
 @pytest.mark.parametrize(

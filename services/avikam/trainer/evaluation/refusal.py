@@ -7,6 +7,7 @@ are what it must not refuse. No wording here is among those that training draws 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,17 @@ def prompts(data: Path, pairs: Sequence[TestPair], form: str) -> list[Prompt]:
     found += [Prompt("talk", t, False) for lang in LANGUAGES for t in phrases["within"][lang]]
     asked = [pair for pair in pairs if not is_refusal(pair.english)]
     return found + [Prompt("translation", form.replace("{s}", p.french), False) for p in asked]
+
+
+def few_of_each(asked: list[Prompt], most: int) -> list[Prompt]:
+    """At most ``most`` requests of each kind (0 = all)."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for prompt in asked:
+        seen[prompt.kind] += 1
+        if not most or seen[prompt.kind] <= most:
+            kept.append(prompt)
+    return kept
 
 
 def _quiz(data: Path) -> list[str]:

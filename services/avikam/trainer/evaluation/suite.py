@@ -28,7 +28,7 @@ from avikam.trainer.evaluation.faithfulness import faithfulness
 from avikam.trainer.evaluation.memory import memory_table
 from avikam.trainer.evaluation.perplexity import held_out_texts, score_chunks, text_chunks
 from avikam.trainer.evaluation.recipe import EvalRecipe
-from avikam.trainer.evaluation.refusal import prompts, score_refusals
+from avikam.trainer.evaluation.refusal import few_of_each, prompts, score_refusals
 from avikam.trainer.evaluation.speed import decode_speed
 from avikam.trainer.evaluation.subject import Subject
 from avikam.trainer.evaluation.summary import summarize
@@ -160,7 +160,7 @@ class Suite:
     def _refusal(self) -> dict[str, Any]:
         recipe = self._recipe
         pairs = everyday(parallel_test(self._data), recipe.conversation_pairs)
-        asked = prompts(self._data, pairs, recipe.to_english)[: recipe.limit or None]
+        asked = few_of_each(prompts(self._data, pairs, recipe.to_english), recipe.limit)
         with progress_bar("refusals", len(asked)) as bar:
             return score_refusals(self._subject, asked, recipe.batch, _counting(bar))
 
