@@ -82,7 +82,7 @@ def test_an_adapter_beyond_the_budget_is_refused_unread(
 ) -> None:
     size = build(adapters=root).load_adapter("a0", "a0").bytes
     tiny = build(adapters=root, adapter_bytes=size - 1)
-    monkeypatch.setattr("avikam.model.lora._check_tensor", lambda *_: 1 / 0)
+    monkeypatch.setattr("avikam.model.lora_files._check_tensor", lambda *_: 1 / 0)
     with pytest.raises(ApiError, match=f"it needs {size} bytes, the budget is {size - 1}"):
         tiny.load_adapter("a0", "a0")
 
