@@ -249,7 +249,7 @@ async def test_blocking_clients_do_the_same(gateway: RunningGateway) -> None:
                 assert client.models() == ["avikam1-fake"]
                 assert len(client.tokenize("Bonjour")) == 8
                 with pytest.raises(InvalidRequest):
-                    list(client.stream("Bonjour", top_p=0.0))
+                    list(client.stream("Bonjour", top_p=1.5))
         return answers
 
     answers = await asyncio.to_thread(everything)

@@ -38,7 +38,8 @@ def test_unit_tests_of_the_chart_pass() -> None:
 def test_a_package_installs_like_the_folder(tmp_path: Path) -> None:
     run(require_tool("helm"), "package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.glob("avikam-*.tgz")
-    options = ("--set", "auth.existingSecret=keys", "--kube-version", "1.34.0")
+    secrets = "auth.existingSecret=keys,workerToken.existingSecret=token"
+    options = ("--set", secrets, "--kube-version", "1.34.0")
     rendered = [
         run(require_tool("helm"), "template", "a", source, *options) for source in (package, CHART)
     ]
@@ -53,6 +54,8 @@ def test_plain_manifests_are_the_charts(profile: str) -> None:
     values = {
         "profile": profile,
         "auth": {"existingSecret": "avikam-keys"},
+        "workerToken": {"existingSecret": "avikam-worker-token"},
+        "mtls": {"mode": "none"},
         "monitoring": {"dashboards": False},
     }
     plain = [without_namespace(r) for r in built if r["kind"] != "Namespace"]
