@@ -120,6 +120,14 @@ def test_the_seal_and_the_address_are_files() -> None:
     worker, gateway = (pods[f"Deployment/avikam-{n}"] for n in ("worker-main", "gateway"))
     seal = {"name": "AVIKAM_WORKER__KV_SECRET_FILE", "value": "/etc/avikam-redis/kv-secret"}
     assert seal in worker["containers"][0]["env"]
+    theirs = {
+        "name": "AVIKAM_GATEWAY__REDIS_SECRET_FILE",
+        "value": "/etc/avikam-redis/gateway-secret",
+    }
+    assert theirs in gateway["containers"][0]["env"]
     assert [v["secret"]["items"] for v in gateway["volumes"] if v["name"] == "redis"] == [
-        [{"key": "url", "path": "url"}]
+        [
+            {"key": "url", "path": "url"},
+            {"key": "gateway-secret", "path": "gateway-secret"},
+        ]
     ]

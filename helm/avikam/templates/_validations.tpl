@@ -116,13 +116,13 @@
 {{- if eq $.Values.redis.mode "external" -}}
 {{- $setting := "redis.external.existingSecret" -}}
 {{- include "avikam.requireSecret" (dict "root" $ "setting" $setting "secret" .existingSecret "key" "url") -}}
-{{- with .kvSecretKey -}}
+{{- range compact (list .kvSecretKey .gatewaySecretKey) -}}
 {{- include "avikam.requireSecret" (dict "root" $ "setting" $setting "secret" $.Values.redis.external.existingSecret "key" .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.redis.internal.existingSecret -}}
-{{- range $key := list "url" "auth.conf" "kv-secret" -}}
+{{- range $key := list "url" "auth.conf" "kv-secret" "gateway-secret" -}}
 {{- include "avikam.requireSecret" (dict "root" $ "setting" "redis.internal.existingSecret" "secret" $.Values.redis.internal.existingSecret "key" $key) -}}
 {{- end -}}
 {{- end -}}

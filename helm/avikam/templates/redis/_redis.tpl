@@ -1,17 +1,20 @@
 {{/* Redis: its secret, and how gateways and workers read it. */}}
 
-{{/* Password and seal are made once and read back at every upgrade. */}}
+{{/* Password and seals are made once and read back at every upgrade. */}}
 {{- define "avikam.redisSecret" -}}
 {{- $name := include "avikam.redisName" . -}}
 {{- $password := randAlphaNum 40 -}}
 {{- $seal := randAlphaNum 40 -}}
+{{- $gatewaySeal := randAlphaNum 40 -}}
 {{- with lookup "v1" "Secret" .Release.Namespace $name -}}
 {{- $password = index .data "password" | b64dec -}}
 {{- $seal = default $seal (index .data "kv-secret" | default "" | b64dec) -}}
+{{- $gatewaySeal = default $gatewaySeal (index .data "gateway-secret" | default "" | b64dec) -}}
 {{- end -}}
 password: {{ $password }}
 url: redis://:{{ $password }}@{{ $name }}.{{ .Release.Namespace }}.svc:6379/0
 kv-secret: {{ $seal }}
+gateway-secret: {{ $gatewaySeal }}
 # All that gateways and workers ask for, and nothing that reconfigures, empties or spies.
 auth.conf: |
   user default on >{{ $password }} ~* &* +@all -@admin -@dangerous
@@ -35,7 +38,16 @@ kv-secret
 {{- end -}}
 {{- end }}
 
-{{/* Takes {root, component}: a gateway needs no seal. */}}
+{{/* Entry with which gateways seal what they share; may be empty, and workers never see it. */}}
+{{- define "avikam.redisGatewaySeal" -}}
+{{- if eq .Values.redis.mode "external" -}}
+{{- .Values.redis.external.gatewaySecretKey -}}
+{{- else if eq .Values.redis.mode "internal" -}}
+gateway-secret
+{{- end -}}
+{{- end }}
+
+{{/* Takes {root, component}: each sees its own seal alone. */}}
 {{- define "avikam.redisVolume" -}}
 {{- if ne .root.Values.redis.mode "none" -}}
 - name: redis
@@ -46,6 +58,9 @@ kv-secret
       - {key: url, path: url}
       {{- if and (eq .component "worker") (include "avikam.redisSeal" .root) }}
       - {key: {{ include "avikam.redisSeal" .root }}, path: kv-secret}
+      {{- end }}
+      {{- if and (eq .component "gateway") (include "avikam.redisGatewaySeal" .root) }}
+      - {key: {{ include "avikam.redisGatewaySeal" .root }}, path: gateway-secret}
       {{- end }}
 {{- end }}
 {{- end }}
@@ -61,6 +76,9 @@ kv-secret
 {{- if ne .root.Values.redis.mode "none" -}}
 {{- if eq .component "gateway" -}}
 - {name: AVIKAM_GATEWAY__REDIS_FILE, value: /etc/avikam-redis/url}
+{{- if include "avikam.redisGatewaySeal" .root }}
+- {name: AVIKAM_GATEWAY__REDIS_SECRET_FILE, value: /etc/avikam-redis/gateway-secret}
+{{- end }}
 {{- else -}}
 - {name: AVIKAM_WORKER__KV_REDIS_FILE, value: /etc/avikam-redis/url}
 {{- if include "avikam.redisSeal" .root }}
