@@ -47,10 +47,11 @@ async def test_the_only_worker_with_an_adapter_is_chosen_even_where_others_are_p
 
 async def test_an_answer_goes_on_with_the_adapter_that_began_it() -> None:
     pool, (_, other, same) = pool_of("old", "new", "old")
-    going_on = Target("nano", "poet", digest="weights", adapter_digest="old")
+    going_on = Target("nano", "poet", fingerprint=same.fingerprint, adapter_digest="old")
     assert {pool.pick(going_on, avoid={"127.0.0.1:1"}) for _ in range(20)} == {same}
     other.begin(1)
-    assert pool.pick(Target("nano", "poet", digest="weights", adapter_digest="gone")) is None
+    gone = Target("nano", "poet", fingerprint=same.fingerprint, adapter_digest="gone")
+    assert pool.pick(gone) is None
 
 
 async def test_without_the_adapter_there_is_nobody() -> None:
