@@ -47,6 +47,16 @@ def streamed(tokenizer: HfTokenizer, ids: list[int]) -> str:
     return "".join([*map(stream.feed, ids), stream.finish()])
 
 
+def text_of(library: Tokenizer, ids: list[int]) -> str:
+    """The library's own text; it panics where it would strip an empty one (tokenizers 0.23)."""
+    try:
+        return str(library.decode(ids, skip_special_tokens=True))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        return ""
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_streamed_text_is_the_whole_text_for_any_ids(
@@ -57,8 +67,9 @@ def test_streamed_text_is_the_whole_text_for_any_ids(
     spelt = st.sampled_from([library.encode(text, add_special_tokens=False).ids for text in CORPUS])
     parts = data.draw(st.lists(st.one_of(one.map(lambda i: [i]), spelt), max_size=8))
     ids = [token for part in parts for token in part]
-    assert streamed(ours, ids) == library.decode(ids, skip_special_tokens=True)
-    assert ours.decode(ids) == library.decode(ids, skip_special_tokens=True)
+    whole = text_of(library, ids)
+    assert streamed(ours, ids) == whole
+    assert ours.decode(ids) == whole
 
 
 @pytest.mark.parametrize("text", CORPUS)
