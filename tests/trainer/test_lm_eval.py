@@ -28,10 +28,11 @@ NAMES = ("quiz", "logic")
 async def test_local_completions_scores_as_in_process(pipeline: Pipeline, tmp_path: Path) -> None:
     corpus, found = tmp_path / "corpus", tmp_path / "found"
     shutil.copytree(pipeline.evaluation, corpus / "eval")
-    async with serving(worker={"engine": "real", "model": pipeline.model}) as gateway:
-        await lm_eval(str(gateway.client.base_url.join("/v1/completions")), corpus, found)
-    results = json.loads(only(found, "results_*.json").read_text("utf-8"))["results"]
     subject = load_subject(pipeline.model)
+    async with serving(worker={"engine": "real", "model": pipeline.model}) as gateway:
+        url = str(gateway.client.base_url.join("/v1/completions"))
+        await lm_eval(url, subject.name, corpus, found)
+    results = json.loads(only(found, "results_*.json").read_text("utf-8"))["results"]
     for name in NAMES:
         here = score_choices(subject, corpus, f"{name}_test", 0, lambda done: None, plain_options)
         accuracy = here["all"]["accuracy"]
@@ -45,13 +46,13 @@ async def test_local_completions_scores_as_in_process(pipeline: Pipeline, tmp_pa
         assert likelihoods(found, name) == pytest.approx(expected, abs=1e-4)
 
 
-async def lm_eval(url: str, corpus: Path, out: Path) -> None:
+async def lm_eval(url: str, model: str, corpus: Path, out: Path) -> None:
     """The command of docs/training.md, in lm-eval's own environment."""
     python = await asyncio.to_thread(python_with, "lm_eval")
     process = await asyncio.create_subprocess_exec(
         *python, "-m", "lm_eval",
         "--model", "local-completions",
-        "--model_args", f"base_url={url},model=avikam1-nano,tokenized_requests=True,max_length=255",
+        "--model_args", f"base_url={url},model={model},tokenized_requests=True,max_length=255",
         "--include_path", TASKS, "--tasks", ",".join(f"avikam_{n}" for n in NAMES),
         "--metadata", json.dumps({"data": str(corpus)}),
         "--batch_size", "8", "--output_path", out, "--log_samples",
