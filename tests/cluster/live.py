@@ -127,9 +127,11 @@ class LiveCluster:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series of an expression now."""
-        answer = httpx.get(
+        reply = httpx.get(
             f"http://127.0.0.1:{self._prometheus}/api/v1/query", params={"query": expression}
-        ).json()
+        )
+        # It says 503, and no JSON, while it starts.
+        answer = reply.raise_for_status().json()
         assert answer["status"] == "success", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
@@ -143,7 +145,7 @@ class LiveCluster:
         """Ready workers, as Prometheus knows from the gateway; -1 before its first scrape."""
         try:
             found = self.query("avikam_gateway_workers_ready")
-        except httpx.TransportError:
+        except httpx.HTTPError:
             return -1
         return int(found[0]["value"][1]) if found else -1
 

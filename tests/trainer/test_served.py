@@ -47,7 +47,7 @@ async def test_a_greedy_answer_is_the_same_here_and_served(which: str, pipeline:
         for prompt, text in zip(prompts, expected, strict=True):
             reply = await gateway.post(
                 "/v1/chat/completions",
-                model="avikam1-nano", temperature=0, frequency_penalty=0, max_tokens=24,
+                model=subject.name, temperature=0, frequency_penalty=0, max_tokens=24,
                 messages=[{"role": "user", "content": prompt}],
             )  # fmt: skip
             assert reply.json()["choices"][0]["message"]["content"] == text, reply.text
