@@ -116,7 +116,7 @@ def _byte_level(
     if name not in _CUTS:
         raise SourceError(
             f"the pre-tokenizer {str(name)[:40]!r} is not known; {', '.join(_CUTS)} are. "
-            "Put the model's tokenizer.json beside the file"
+            "Take the model's Hugging Face folder instead"
         )
     cuts, whole_words, compose = _CUTS[name]
     merges = metadata.get("tokenizer.ggml.merges")
